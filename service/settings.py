@@ -1,0 +1,149 @@
+"""Every setting of the service, each declared once: name, type, range, default, help and weaker alias.
+
+The command line, the README table, the start-up checks and what travels to child processes come from this declaration. How a text
+becomes a value is in `settings_parse`, where the texts come from in `settings_load`. Nothing below `service/` reads the environment.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+PREFIX = "RERANKER_"
+
+
+class About(msgspec.Struct, frozen=True):
+    """What is said about one setting besides its name, type and default."""
+
+    help: str
+    alias: str = ""
+    """Weaker environment variables without the prefix, separated by blanks."""
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    kind: Literal["", "bytes", "key"] = ""
+    """"bytes" takes the suffixes K, M and G; "key" is hashed on reading."""
+    none: str = "auto"
+    """The word for an absent value, where the type allows one."""
+    pattern: str = ""
+    """What a text, or every part of a list, must match whole."""
+    takes: str = ""
+    """The range in words, where type and bounds don't tell it."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the service was told; immutable, checked, and JSON both ways."""
+
+    # --- listening
+    host: Annotated[str, About("Address to listen on. Loopback unless told; `0.0.0.0` opens the service to the network.", alias="HOST")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[int, About("TCP port; 0 lets the system choose one.", alias="PORT", ge=0, le=65535)] = 8000
+    uds: Annotated[str | None, About("Path of a Unix socket to listen on instead of a TCP port.", none="none")] = None
+    workers: Annotated[int, About("HTTP processes.", ge=1, le=256)] = 1
+    tls_cert: Annotated[str | None, About("TLS certificate file (PEM); needs TLS_KEY.", none="none")] = None
+    tls_key: Annotated[str | None, About("TLS private key file (PEM); needs TLS_CERT.", none="none")] = None
+    http2: Annotated[bool, About("Speak HTTP/2 too.")] = False
+    cors_origins: Annotated[
+        tuple[str, ...],
+        About(
+            "Origins that browsers may call from; closed if not set.",
+            alias="CORS_ORIGINS",
+            pattern=r"\*|https?://[^/\s]+",
+            takes="a comma-separated list of origins (https://example.org), or *",
+        ),
+    ] = ()
+    runtime_dir: Annotated[str | None, About("Where the runtime directory is made; a tmpfs is best.")] = None
+
+    # --- models
+    model_name: Annotated[
+        tuple[str, ...],
+        About(
+            "Models to serve; the first is the default. A hub name, a directory, or `starter`.",
+            alias="MODEL MODEL_NAME",
+            pattern=r"\S(.*\S)?",
+            takes="a comma-separated list of names",
+        ),
+    ] = ("BAAI/bge-reranker-v2-m3",)
+    model_path: Annotated[
+        tuple[str, ...], About("Directories holding the models of MODEL_NAME, in its order; an empty place means look it up.")
+    ] = ()
+    model_cache_dir: Annotated[str | None, About("Where downloaded models are kept; the hub's own cache if not set.", none="hub cache")] = (
+        None
+    )
+    use_offline_mode: Annotated[bool, About("Never ask a model hub; a model that is not on disk is an error.")] = False
+    strict_models: Annotated[bool, About("Refuse an unknown model name (404) instead of answering with the default model.")] = False
+    recipe: Annotated[str | None, About("Force a model family where a checkpoint's files don't tell.")] = None
+
+    # --- devices
+    device: Annotated[
+        tuple[str, ...],
+        About(
+            "Devices that hold a copy of every model; auto: all GPUs, else the CPU.",
+            alias="DEVICE",
+            pattern=r"auto|cpu|mps|cuda(:\d{1,3})?",
+            takes="a comma-separated list of auto, cpu, mps, cuda, cuda:N",
+        ),
+    ] = ("auto",)
+    replicas: Annotated[int, About("Workers (model replicas) per device.", ge=1, le=64)] = 1
+    dtype: Annotated[
+        Literal["auto", "float32", "bfloat16", "float16"],
+        About("Number format; auto: bfloat16 on a GPU that has it, float16 on an older one, float32 elsewhere."),
+    ] = "auto"
+    use_fp16: Annotated[bool, About("With DTYPE auto: float16 on GPUs. No effect on a CPU.", alias="USE_FP16")] = False
+    threads: Annotated[int | None, About("CPU threads of one worker; auto shares the cores among the workers.", ge=1, le=1024)] = None
+
+    # --- batching
+    token_budget: Annotated[int | None, About("Tokens of one batch; auto measures the best at start.", ge=16, le=16_777_216)] = None
+    batch_size: Annotated[int | None, About("Most pairs in one batch.", ge=1, le=65536, none="no limit")] = None
+    queue_tokens: Annotated[
+        int, About("Tokens that may wait or run per model before requests are refused (429).", ge=1024, le=1_073_741_824)
+    ] = 4_194_304
+    forward_limit: Annotated[float, About("Seconds one batch may take before its worker counts as hung.", gt=0, le=3600)] = 60.0
+
+    # --- requests
+    max_length: Annotated[
+        int, About("Tokens of one pair; longer documents are cut. At most the model's own limit.", alias="MAX_LENGTH", ge=8, le=1_048_576)
+    ] = 512
+    long_documents: Annotated[
+        Literal["truncate", "chunk"],
+        About("Documents over MAX_LENGTH: `truncate` cuts and reports it, `chunk` scores overlapping windows and takes the best."),
+    ] = "truncate"
+    max_documents: Annotated[int, About("Documents of one request.", ge=1, le=1_000_000)] = 2000
+    max_body_bytes: Annotated[int, About("Size of a request's body.", ge=1024, le=1_073_741_824, kind="bytes")] = 32 * 1024 * 1024
+    request_timeout: Annotated[
+        float, About("Seconds until a request is answered 504; caps a caller's X-Request-Timeout.", gt=0, le=3600)
+    ] = 60.0
+    token_cache_bytes: Annotated[
+        int, About("Memory of each HTTP process for tokens of documents seen before; 0: none.", ge=0, le=68_719_476_736, kind="bytes")
+    ] = 64 * 1024 * 1024
+
+    # --- callers
+    api_key: Annotated[tuple[str, ...], About("Keys that callers must show, plain or as `sha256:HEX`; kept hashed.", kind="key")] = ()
+    api_keys_file: Annotated[
+        str | None, About("File with one key per line (`key` or `name: key`, plain or `sha256:HEX`); read again on SIGHUP.", none="none")
+    ] = None
+    rate_limit_requests: Annotated[
+        float, About("Requests per second of one key (one address where no keys are set); 0: no limit.", ge=0, le=1e9)
+    ] = 0.0
+    rate_limit_tokens: Annotated[
+        float, About("Tokens per second of one key (one address where no keys are set); 0: no limit.", ge=0, le=1e12)
+    ] = 0.0
+
+    # --- watching
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], About("Least severe log line that is written.")] = "info"
+    log_json: Annotated[bool, About("Log lines as JSON objects.")] = False
+    log_text: Annotated[bool, About("Log queries and documents (debug level). They may be private.")] = False
+    metrics_auth: Annotated[bool, About("Ask for a key on /metrics too.")] = False
+    metrics_per_key: Annotated[bool, About("Count requests and tokens per key; the label is the key's name or the start of its hash.")] = (
+        False
+    )
+
+    # --- stopping
+    drain_grace: Annotated[float, About("Seconds between readiness turning false and the listener closing.", ge=0, le=600)] = 0.0
+    drain_timeout: Annotated[float, About("Seconds that requests in flight get to finish after that.", ge=0, le=3600)] = 30.0
+
+    def scoring_dtype(self, device: str) -> str:
+        """Return the dtype to ask a worker on `device` for, with USE_FP16 applied."""
+        return "float16" if self.use_fp16 and self.dtype == "auto" and device.startswith("cuda") else self.dtype

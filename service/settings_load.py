@@ -1,0 +1,105 @@
+"""Where settings come from, and which source wins: command line, RERANKER_* environment, RERANKER_* in .env, plain aliases, default."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from batching.errors import SettingError
+from service.settings import PREFIX, Settings
+from service.settings_parse import Declared, declared, parse
+
+# Kubernetes puts RERANKER_PORT=tcp://10.0.0.1:8000 and more into every pod beside a Service that is named "reranker".
+_SERVICE_LINK = re.compile(PREFIX + r"(SERVICE_(HOST|PORT)\w*|PORT_\d+_(TCP|UDP|SCTP)\w*)")
+_SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
+
+
+def load_settings(
+    environ: Mapping[str, str], overrides: Mapping[str, str | None] | None = None, dotenv: Mapping[str, str | None] | None = None
+) -> Settings:
+    """Return the checked settings.
+
+    `overrides`: texts by field name, from the command line; `dotenv`: the pairs of a `.env` file. An empty text counts as not set.
+    Raises SettingError that names the variable, its value and its range.
+    """
+    overrides, dotenv = overrides or {}, dotenv or {}
+    values: dict[str, Any] = {}
+    for setting in declared().values():
+        found = _find(setting, environ, overrides, dotenv)
+        if found is not None:
+            source, text = found
+            values[setting.name] = parse(setting, text, source)
+    settings = Settings(**values)
+    _check_together(settings)
+    return settings
+
+
+def read_dotenv(path: Path) -> dict[str, str | None]:
+    """Return the pairs of a `.env` file, none where there is no such file."""
+    if not path.is_file():
+        return {}
+    from dotenv import dotenv_values  # costs start-up time that most starts don't need
+
+    return dotenv_values(path, interpolate=False)
+
+
+def unknown_variables(environ: Mapping[str, str], dotenv: Mapping[str, str | None] | None = None) -> list[str]:
+    """Return a warning for every RERANKER_* variable that is no setting, with the nearest name where there is one."""
+    known = [setting.variable for setting in declared().values()]
+    strangers = sorted(name for name in {*environ, *(dotenv or {})} if name.startswith(PREFIX) and name not in known)
+    return [_stranger(name, known) for name in strangers if not _SERVICE_LINK.fullmatch(name)]
+
+
+def to_json(settings: Settings) -> bytes:
+    """Return the settings for a child process; keys travel hashed."""
+    return msgspec.json.encode(settings)
+
+
+def from_json(data: bytes | str) -> Settings:
+    """Return the settings that `to_json` wrote. Raises msgspec.ValidationError where they don't fit the declaration."""
+    return msgspec.json.decode(data, type=Settings)
+
+
+def _find(
+    setting: Declared, environ: Mapping[str, str], overrides: Mapping[str, str | None], dotenv: Mapping[str, str | None]
+) -> tuple[str, str] | None:
+    for source, text in _candidates(setting, environ, overrides, dotenv):
+        if text is None or not text.strip():
+            continue
+        if setting.name == "port" and _SERVICE_ADDRESS.match(text):
+            continue
+        return source, text
+    return None
+
+
+def _candidates(
+    setting: Declared, environ: Mapping[str, str], overrides: Mapping[str, str | None], dotenv: Mapping[str, str | None]
+) -> Iterator[tuple[str, str | None]]:
+    yield setting.option, overrides.get(setting.name)
+    for name in (setting.variable, *setting.aliases):
+        yield name, environ.get(name)
+        yield f"{name} (.env)", dotenv.get(name)
+
+
+def _stranger(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name.removeprefix(PREFIX), [other.removeprefix(PREFIX) for other in known], n=1, cutoff=0.7)
+    return f"{name} is no setting and is ignored" + (f"; did you mean {PREFIX}{near[0]}?" if near else "")
+
+
+def _check_together(settings: Settings) -> None:
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        lacking = "TLS_KEY" if settings.tls_key is None else "TLS_CERT"
+        raise SettingError(f"{PREFIX}{lacking} is not set: TLS needs both {PREFIX}TLS_CERT and {PREFIX}TLS_KEY")
+    if len(settings.model_path) > len(settings.model_name):
+        count = f"{len(settings.model_path)} directories for {len(settings.model_name)} models"
+        raise SettingError(f"{PREFIX}MODEL_PATH={','.join(settings.model_path)!r} names {count} of {PREFIX}MODEL_NAME")
+    if len(set(settings.model_name)) < len(settings.model_name):
+        raise SettingError(f"{PREFIX}MODEL_NAME={','.join(settings.model_name)!r} names a model twice; REPLICAS makes copies")
+    if len(set(settings.device)) < len(settings.device) or ("auto" in settings.device and len(settings.device) > 1):
+        named = ",".join(settings.device)
+        raise SettingError(f"{PREFIX}DEVICE={named!r} names a device twice, or auto beside others; REPLICAS makes copies")
