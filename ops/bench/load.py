@@ -1,0 +1,159 @@
+"""Load generator: `python -m ops.bench.load --url http://127.0.0.1:8000`, closed loop by default, open loop with --rate.
+
+Rates count what was finished inside the measured window, which begins after the warm-up and in which callers never pause, so that work
+under way at either edge cancels out. With --requests exactly that many are sent and the time until the last answer counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ops.bench import options, report
+from ops.bench.connection import Target, prepare
+from ops.bench.generator import Bounds, Generator, Payload
+from ops.bench.shapes import SHAPES, encode_body
+from ops.bench.stats import Answer, Summary, summarize
+from ops.bench.workload import Request, count_tokens, make_requests
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One run, as the command line states it."""
+
+    url: str
+    dialect: str = "native"
+    callers: int = 8
+    rate: float | None = None
+    warmup_s: float = 2.0
+    seconds: float = 10.0
+    requests: int | None = None
+    timeout_s: float = 60.0
+    connections: int = 1024
+    seed: int = 0
+    check: bool = True
+    headers: tuple[str, ...] = ()
+
+
+def payloads(plan: Plan, requests: list[Request], tokens: list[int] | None = None) -> list[Payload]:
+    """Prepare the bytes of every request in the plan's dialect."""
+    shape = SHAPES[plan.dialect]
+    extra = dict(part.split(":", 1) for part in plan.headers)
+    counts = tokens or [0] * len(requests)
+    return [
+        Payload(prepare("POST", shape.path, encode_body(shape, request), extra), len(request.documents), count)
+        for request, count in zip(requests, counts, strict=True)
+    ]
+
+
+def inside(answers: list[Answer], start_s: float, end_s: float, *, by_arrival: bool) -> list[Answer]:
+    """Keep the answers that finished (closed loop) or were due (open loop) within the window."""
+    return [a for a in answers if start_s <= (a.finished_s - a.latency_s if by_arrival else a.finished_s) < end_s]
+
+
+async def run(plan: Plan, prepared: list[Payload]) -> Summary:
+    """Drive one run and sum it up."""
+    target, shape = Target.parse(plan.url), SHAPES[plan.dialect]
+
+    def generator(seconds: float, requests: int | None) -> Generator:
+        bounds = Bounds(seconds, requests, plan.timeout_s, plan.connections)
+        return Generator(target, prepared, shape, bounds, check=plan.check)
+
+    if plan.requests is not None:
+        if plan.warmup_s:
+            await generator(plan.warmup_s, None).closed(plan.callers)
+        counted = generator(plan.seconds, plan.requests)
+        took = await (counted.open(plan.rate, plan.seed) if plan.rate else counted.closed(plan.callers))
+        return summarize(counted.answers, took)
+    end = plan.warmup_s + plan.seconds
+    timed = generator(end, None)
+    took = await (timed.open(plan.rate, plan.seed) if plan.rate else timed.closed(plan.callers))
+    window = inside(timed.answers, plan.warmup_s, end, by_arrival=bool(plan.rate))
+    return summarize(window, max(took, end) - plan.warmup_s if plan.rate else plan.seconds)
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = options.parser("load", __doc__)
+    parser.add_argument("--url", default="http://127.0.0.1:8000", help="http://host:port or unix:/path")
+    parser.add_argument("--dialect", choices=sorted(SHAPES), default="native", help="the server's own request and answer")
+    parser.add_argument("--callers", type=int, default=8, help="closed loop: callers that each wait for their answer")
+    parser.add_argument("--rate", type=float, help="open loop: requests a second, Poisson; latency from the intended arrival")
+    parser.add_argument("--warmup", type=float, default=2.0, help="seconds before the window")
+    parser.add_argument("--seconds", type=float, default=10.0, help="seconds measured; the bound on sending with --requests")
+    parser.add_argument("--requests", type=int, help="send exactly this many and wait for all of them")
+    parser.add_argument("--timeout", type=float, default=60.0, help="seconds until a request counts as failed")
+    parser.add_argument("--connections", type=int, default=1024, help="open loop: connections at most")
+    parser.add_argument("--header", action="append", default=[], metavar="NAME:VALUE", help="sent with every request")
+    parser.add_argument("--no-check", action="store_true", help="do not count the results in every answer")
+    options.add_shape(parser)
+    return parser.parse_args(arguments)
+
+
+def plan_of(args: argparse.Namespace) -> Plan:
+    """Read the options of `parse` back."""
+    return Plan(
+        url=args.url,
+        dialect=args.dialect,
+        callers=args.callers,
+        rate=args.rate,
+        warmup_s=args.warmup,
+        seconds=args.seconds,
+        requests=args.requests,
+        timeout_s=args.timeout,
+        connections=args.connections,
+        seed=args.seed,
+        check=not args.no_check,
+        headers=tuple(args.header),
+    )
+
+
+def row(summary: Summary) -> dict[str, Any]:
+    """Lay a summary out as a table's row."""
+    fields = {
+        name: value for name, value in asdict(summary).items() if name not in ("statuses", "reasons", "requests", "answered", "max_ms")
+    }
+    return {**fields, "errors": summary.errors}
+
+
+def main() -> int:
+    """Run the command; the exit status says whether every request was answered."""
+    args = parse()
+    facts = report.context(("rerankd", "uvloop"))
+    plan, shape = plan_of(args), options.shape_of(args)
+    requests = make_requests(args.distinct, shape, args.seed)
+    counts = count_tokens(requests, args.tokenizer) if args.tokenizer else None
+    prepared = payloads(plan, requests, counts.totals if counts else None)
+    used, began = time.process_time(), time.perf_counter()
+    summary = run_loop(plan, prepared)
+    own = (time.process_time() - used) / (time.perf_counter() - began)
+    if args.json:
+        print(json.dumps({**facts, "plan": asdict(plan), "shape": asdict(shape), "generator_cores": round(own, 3), **asdict(summary)}))
+        return int(summary.errors > 0)
+    loop = f"open loop, {args.rate:g} requests/s, Poisson" if args.rate else f"closed loop, {args.callers} callers"
+    notes = [shape.describe(), f"the generator itself used {own:.0%} of a core"]
+    if counts:
+        notes.insert(1, counts.describe())
+    if summary.errors:
+        notes.append(f"statuses {summary.statuses}, reasons {summary.reasons}")
+    report.show(f"{args.url} ({args.dialect}), {loop}", [row(summary)], facts, notes)
+    return int(summary.errors > 0)
+
+
+def run_loop(plan: Plan, prepared: list[Payload]) -> Summary:
+    """Run on uvloop where it is installed."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(run(plan, prepared))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(run(plan, prepared))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
