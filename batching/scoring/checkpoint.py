@@ -1,0 +1,92 @@
+"""From a directory to a model with exactly its own weights: nothing missing, nothing left over, nothing random, no code from the directory.
+
+transformers fills a missing head with random numbers and only logs it; here that is a refusal which names the keys.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from batching.errors import UnsupportedModel
+from batching.families.card import ModelCard
+from batching.scoring.attention import NAME
+
+HEAD_PARTS = frozenset({"classifier", "classification_head", "pre_classifier", "pooler", "head", "score"})
+"""Names under which the classes keep their heads; those weights are read in float32 whatever the body's number type."""
+HARMLESS = re.compile(
+    r"(^|\.)(position_ids|rotary_emb\.inv_freq|inv_freq)$|^(lm_head|cls|predictions|discriminator_predictions|mlm)\.|\.lm_head\."
+)
+"""Left-over tensors that no served head reads: old buffers, and the pre-training head that a conversion forgot."""
+NAMED_KEYS = 4
+
+
+def read_config(card: ModelCard) -> PreTrainedConfig:
+    """The checkpoint's config.json as transformers' class; raises UnsupportedModel when transformers has no class for it."""
+    try:
+        return AutoConfig.from_pretrained(folder(card), local_files_only=True, trust_remote_code=False)
+    except (ValueError, KeyError, OSError) as error:
+        raise UnsupportedModel(f"{card.name}: transformers can't read its config.json: {first_line(error)}") from error
+
+
+def folder(card: ModelCard) -> Path:
+    """Where config.json and the weights are."""
+    return Path(card.path) / card.transformer
+
+
+def load_model(
+    card: ModelCard, kind: type[PreTrainedModel], config: PreTrainedConfig, dtype: torch.dtype, *, unread: Iterable[str] = (), **extra: Any
+) -> PreTrainedModel:
+    """`kind` with the checkpoint's weights on the CPU, ready to infer, its head parts in float32.
+
+    `unread`: beginnings of the model's own tensors that nothing will read, so that they may be missing. `extra` goes to from_pretrained
+    (a ready state_dict, or the class's own options). Raises UnsupportedModel and names the keys.
+    """
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    kind = type(kind.__name__, (kind,), {"_keep_in_fp32_modules_strict": set(HEAD_PARTS)})
+    source = None if "state_dict" in extra else folder(card)
+    try:
+        model, report = kind.from_pretrained(
+            source, config=config, dtype=dtype, attn_implementation=NAME, use_safetensors=True, local_files_only=True,
+            output_loading_info=True, **extra,
+        )  # fmt: skip
+    except (ValueError, KeyError, OSError, RuntimeError) as error:
+        raise UnsupportedModel(f"{card.name}: its weights can't be loaded as {kind.__name__}: {first_line(error)}") from error
+    check_report(card, report, tuple(unread))
+    return model.eval()
+
+
+def check_report(card: ModelCard, report: dict[str, Any], unread: tuple[str, ...] = ()) -> None:
+    """Refuse a checkpoint that did not fill its class exactly; `report` is transformers' loading info."""
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith(unread or ("\0",)))
+    if missing:
+        raise UnsupportedModel(
+            f"{card.name}: {named(missing)} missing from its weights, and would be random; is this a reranker's checkpoint?"
+        )
+    unexpected = sorted(key for key in report["unexpected_keys"] if not HARMLESS.search(key))
+    if unexpected:
+        raise UnsupportedModel(
+            f"{card.name}: {named(unexpected)} in its weights have no place in {card.architecture}; it computes something else"
+        )
+    if report["mismatched_keys"]:
+        raise UnsupportedModel(
+            f"{card.name}: {named(sorted(key for key, *_ in report['mismatched_keys']))} have another shape than config.json says"
+        )
+
+
+def named(keys: list[str]) -> str:
+    """The first few keys and how many more there are."""
+    shown = ", ".join(keys[:NAMED_KEYS])
+    return shown if len(keys) <= NAMED_KEYS else f"{shown} and {len(keys) - NAMED_KEYS} more"
+
+
+def first_line(error: BaseException) -> str:
+    """The first line with text of an error's message."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -1,0 +1,28 @@
+"""How a model is to be run: device, number type, threads, kernels. Free of torch, so that any process may build one."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+DTypeChoice = Literal["auto", "float32", "bfloat16", "float16"]
+AttentionChoice = Literal["auto", "flash", "varlen", "runs"]
+ForwardChoice = Literal["auto", "transformers", "onednn"]
+
+
+class ScoringOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the operator may choose about one worker's forward pass; a choice that the machine lacks is a StartError."""
+
+    device: str = "cpu"
+    """"cpu", "cuda:0", "mps"."""
+    dtype: DTypeChoice = "auto"
+    """"auto": bfloat16 on CUDA that has it, float16 on older CUDA, float32 on CPU and MPS."""
+    threads: int | None = None
+    """Threads of one forward on the CPU; None leaves torch's own number."""
+    attention: AttentionChoice = "auto"
+    """"flash": the flash-attn package; "varlen": torch's own varlen kernel; "runs": SDPA over runs of equal length."""
+    forward: ForwardChoice = "auto"
+    """"transformers": the model's own modules; "onednn": prepacked linears, CPU encoders only."""
+    query_cache: int = 4096
+    """Query embeddings that a bi-encoder remembers."""

@@ -1,0 +1,44 @@
+"""Hugging Face's own modules over a pack: one row of tokens, no padding, attention kept inside sequences by `packed_varlen`."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from batching.scoring.batch import Batch, module_bytes
+
+
+class PackedForward:
+    """A base model that uses transformers' attention interface (models.md 6.1)."""
+
+    padded = False
+
+    def __init__(self, base: PreTrainedModel, backend: str, *, causal: bool | None = None) -> None:
+        """`causal` overrides the layers' own flag; None keeps it."""
+        self.backend = backend
+        self._base = base
+        self._fixed: dict[str, Any] = {} if causal is None else {"is_causal": causal}
+        if "use_cache" in inspect.signature(base.forward).parameters:
+            self._fixed["use_cache"] = False
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """See `Forward`. Positions are given for every sequence: the default would count through the whole row."""
+        tensors = batch.tensors
+        fields = dict(self._fixed)
+        if "types" in tensors:
+            fields["token_type_ids"] = tensors["types"].unsqueeze(0)
+        output = self._base(
+            input_ids=tensors["ids"].unsqueeze(0),
+            position_ids=tensors["positions"].long().unsqueeze(0),
+            segments=batch.segments,
+            **fields,
+        )
+        hidden: Tensor = output.last_hidden_state
+        return hidden[0]
+
+    def weights_bytes(self) -> int:
+        """See `Forward`."""
+        return module_bytes(self._base)

@@ -1,0 +1,90 @@
+"""The scorer that a worker drives: lay the pack out, hand it to the device, give back a way to wait for its scores."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from batching.families.base import Family
+from batching.scoring.batch import Batch, Forward, Reader, module_bytes
+from batching.scoring.lanes import Lane
+from batching.scoring.layout import lay_out
+from batching.scoring.segments import Kernel, Segments, shared_arrays, shared_rows
+from batching.types import Collect, Int32s, Pack
+
+WARM_UP_LENGTH = 128
+
+
+class PackedScorer:
+    """One model on one device; see `batching.types.Scorer`. Not thread-safe: one launch at a time."""
+
+    def __init__(
+        self,
+        *,
+        family: Family,
+        forward: Forward,
+        reader: Reader,
+        kernel: Kernel,
+        lane: Lane,
+        device: str,
+        dtype: str,
+        offset: int,
+        max_length: int,
+    ) -> None:
+        """`offset` is added to every position; `device` and `dtype` are names for the operator."""
+        self.device = device
+        self.dtype = dtype
+        self.backend = forward.backend
+        self.padded = forward.padded
+        self._family = family
+        self._forward = forward
+        self._reader = reader
+        self._kernel = kernel
+        self._lane = lane
+        self._offset = offset
+        self._max_length = max_length
+
+    def launch(self, pack: Pack) -> Collect:
+        """See `Scorer.launch`: the host is done when this returns, the device need not be. On the CPU the work is done in collect."""
+        task = self._reader.task(pack)
+        layout = lay_out(
+            pack, task.members, task.prefix_of, sort=self._kernel.sorts, offset=self._offset, token_types=self._family.token_types
+        )
+        prefixes = shared_arrays(layout)
+        arrays: dict[str, Int32s] = {"ids": layout.ids, "positions": layout.positions, "offsets": layout.offsets, **prefixes}
+        if layout.types is not None:
+            arrays["types"] = layout.types
+        arrays |= task.arrays(layout)
+
+        def work(tensors: dict[str, Tensor]) -> Tensor:
+            segments = Segments(
+                kernel=self._kernel, layout=layout, offsets=tensors["offsets"], shared=shared_rows(layout, prefixes, tensors)
+            )
+            batch = Batch(layout=layout, segments=segments, tensors=tensors)
+            return task.score(self._forward.hidden(batch), batch)
+
+        return self._lane.submit(arrays, work)
+
+    def warm_up(self, tokens: int) -> None:
+        """Run a made-up batch of about `tokens` tokens, so that kernels are loaded and memory is taken before the first request."""
+        self.launch(self._made_up(tokens))()
+
+    def memory_bytes(self) -> int:
+        """Memory held on the device, or the weights' bytes where the device does not say."""
+        return self._lane.memory_bytes() or self._forward.weights_bytes() + sum(map(module_bytes, self._reader.modules()))
+
+    def _made_up(self, tokens: int) -> Pack:
+        """One entry of about `tokens` tokens in sequences of an ordinary length."""
+        length = max(1, min(WARM_UP_LENGTH, self._max_length, tokens))
+        shared = self._family.unit in ("embedding", "late")
+        count = max(2 if shared else 1, tokens // length)
+        listwise = self._family.unit == "list"
+        scores = 0 if listwise else count - int(shared)
+        return Pack(
+            ids=np.ones(count * length, dtype=np.int32),
+            lengths=np.full(count, length, dtype=np.int32),
+            splits=np.full(count, length // 2, dtype=np.int32),
+            entry_sequences=np.array([count], dtype=np.int32),
+            entry_scores=np.array([scores], dtype=np.int32),
+            entry_shared=np.array([shared]),
+        )
