@@ -1,0 +1,110 @@
+"""The body of any dialect, read once: every field that some dialect knows, as it came.
+
+Types are checked by the dialect that uses a field (`fields.py`), since the same name means different things to different clients and
+unknown fields must be ignored. Only the syntax is judged here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from msgspec import UNSET
+
+from batching.errors import InvalidRequest
+
+
+class BadBody(InvalidRequest):
+    """The body is not an object in the format that its Content-Type names."""
+
+    error_type = "Syntax"
+
+
+class Body(msgspec.Struct, kw_only=True):
+    """All fields of all dialects; None is absent or null, which no dialect tells apart, except for Voyage's two markers."""
+
+    # what is ranked
+    query: Any = None
+    documents: Any = None
+    texts: Any = None
+    pairs: Any = None
+    passage: Any = None
+    passages: Any = None
+    candidates: Any = None
+    input: Any = None
+    inputs: Any = None
+    instances: Any = None
+    items: Any = None
+    queries: Any = None
+    text_1: Any = None
+    text_2: Any = None
+    data_1: Any = None
+    data_2: Any = None
+    # how it is ranked
+    model: Any = None
+    instruction: Any = None
+    instruct: Any = None
+    rank_fields: Any = None
+    priority: Any = None
+    max_length: Any = None
+    max_tokens_per_doc: Any = None
+    truncate: Any = None
+    truncation: Any = UNSET
+    truncation_direction: Any = None
+    truncation_side: Any = None
+    truncate_prompt_tokens: Any = None
+    long_documents: Any = None
+    chunk_overlap: Any = None
+    max_chunks: Any = None
+    max_chunks_per_doc: Any = None
+    overlap_tokens: Any = None
+    parameters: Any = None
+    prefer_device: Any = None
+    # how it is answered
+    top_n: Any = None
+    top_k: Any = UNSET
+    return_documents: Any = None
+    return_texts: Any = None
+    return_text: Any = None
+    return_input: Any = None
+    return_windows: Any = None
+    raw_scores: Any = None
+    normalize: Any = None
+    use_activation: Any = None
+    activation: Any = None
+    softmax: Any = None
+    add_special_tokens: Any = None
+
+
+_JSON = msgspec.json.Decoder(Body)
+_PACKED = msgspec.msgpack.Decoder(Body)
+
+
+def parse(body: bytes, packed: bool) -> Body:
+    """Read a JSON or MessagePack object; raises BadBody."""
+    try:
+        return _unpacked(body) if packed else _JSON.decode(body)
+    except msgspec.ValidationError as error:
+        raise BadBody(f"body: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        kind = "MessagePack" if packed else "JSON"
+        raise BadBody(f"body: not valid {kind}: {error}" if body else f"body: empty, expected a {kind} object") from None
+    except RecursionError:
+        raise BadBody("body: nested too deeply") from None
+
+
+def _unpacked(body: bytes) -> Body:
+    found = _PACKED.decode(body)
+    try:
+        # What is given back must fit into JSON: no extension types, no keys that are neither strings nor numbers.
+        msgspec.json.encode(found)
+    except TypeError as error:
+        raise BadBody(f"body: {error}") from None
+    return found
+
+
+def convert(item: Any, field: str) -> Body:
+    """Read an object inside a body as a body of its own; raises InvalidRequest."""
+    if not isinstance(item, dict):
+        raise InvalidRequest(f"{field}: expected an object", field)
+    return msgspec.convert(item, Body)

@@ -1,0 +1,116 @@
+"""Reading one field of a body: the value if it is right, InvalidRequest naming field, value and limit if it is not.
+
+Lenient where real clients are loose (booleans as strings, whole numbers as floats, null as absent), strict in everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from batching.errors import InvalidRequest, TooLarge
+
+_SHOWN = 40
+"""Characters of a wrong string that an error message repeats."""
+_BOOLEANS = {"true": True, "false": False}
+_LARGEST = 2**31 - 1
+_HUGE = 10**20
+
+
+def shown(value: Any) -> str:
+    """Say what a wrong value is, short enough for an error message."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int) and abs(value) >= _HUGE:
+        return "a number of more than 20 digits"
+    if isinstance(value, int | float):
+        return f"the number {value}"
+    if isinstance(value, str):
+        return f'"{value}"' if len(value) <= _SHOWN else f'"{value[:_SHOWN]}…" ({len(value)} characters)'
+    if isinstance(value, list):
+        return f"an array of {len(value)}"
+    return "an object" if isinstance(value, dict) else f"a {type(value).__name__}"
+
+
+def wrong(field: str, expected: str, value: Any) -> InvalidRequest:
+    """The error for a value that is not what its field takes."""
+    return InvalidRequest(f"{field}: expected {expected}, got {shown(value)}", field)
+
+
+def flag(value: Any, field: str, default: bool = False) -> bool:
+    """A boolean; the strings "true" and "false" count, as RAGFlow sends them."""
+    if value is None:
+        return default
+    if value is True or value is False:
+        return bool(value)
+    if isinstance(value, str) and value.lower() in _BOOLEANS:
+        return _BOOLEANS[value.lower()]
+    raise wrong(field, "true or false", value)
+
+
+def whole(value: Any, field: str, low: int, high: int = _LARGEST) -> int | None:
+    """A whole number in [low, high]; 3.0 counts as 3; None stays None."""
+    if value is None:
+        return None
+    number = int(value) if isinstance(value, float) and value.is_integer() else value
+    if type(number) is not int:
+        raise wrong(field, "a whole number", value)
+    if not low <= number <= high:
+        raise wrong(field, f"at least {low}" if number < low else f"at most {high}", value)
+    return number
+
+
+def choice(value: Any, field: str, options: Sequence[str]) -> str | None:
+    """One of `options`, which is returned as written there; case does not matter; None stays None."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        for option in options:
+            if value.lower() == option.lower():
+                return option
+    raise wrong(field, "one of " + ", ".join(f'"{option}"' for option in options), value)
+
+
+def name(value: Any, field: str) -> str | None:
+    """A string; None stays None."""
+    if value is None or isinstance(value, str):
+        return value
+    raise wrong(field, "a string", value)
+
+
+def text(value: Any, field: str) -> str:
+    """A string that is not blank, alone or as the `text` of an object; required."""
+    if isinstance(value, dict):
+        value, field = value.get("text"), f"{field}.text"
+    if not isinstance(value, str):
+        raise wrong(field, "a string", value) if value is not None else InvalidRequest(f"{field}: required, a string", field)
+    if not value or value.isspace():
+        raise InvalidRequest(f"{field}: must not be empty or be only whitespace", field)
+    return value
+
+
+def array(value: Any, field: str, limit: int, least: int = 1) -> list[Any]:
+    """A list of `least` to `limit` items; required. Raises TooLarge naming the setting behind the limit."""
+    if not isinstance(value, list):
+        raise wrong(field, "an array", value) if value is not None else InvalidRequest(f"{field}: required, an array", field)
+    if len(value) < least:
+        raise InvalidRequest(f"{field}: must not be empty", field)
+    check_count(len(value), field, limit)
+    return value
+
+
+def check_count(count: int, field: str, limit: int) -> None:
+    """Refuse more documents than one call may carry."""
+    if count > limit:
+        raise TooLarge(f"{field}: {count} given, at most {limit} allowed in one request (RERANKER_MAX_DOCUMENTS)", field)
+
+
+def strings(value: Any, field: str, limit: int) -> list[str]:
+    """A list of strings, neither empty nor over the limit."""
+    items = array(value, field, limit)
+    for index, item in enumerate(items):
+        if type(item) is not str:
+            raise wrong(f"{field}[{index}]", "a string", item)
+    return items
