@@ -1,0 +1,1 @@
+"""Scores against independent references: packed forward, heads, kernels, loading."""
