@@ -14,12 +14,11 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from batching.errors import SettingError
-from batching.scoring.kernels import EqualRuns, VarlenKernel, flash_varlen, torch_varlen
+from batching.scoring.kernels import HALF, EqualRuns, VarlenKernel, flash_varlen, torch_varlen
 from batching.scoring.options import AttentionChoice
 from batching.scoring.segments import How, Kernel, Segments
 
 NAME = "packed_varlen"
-MAX_FLASH_HEAD = 256
 RUNS = EqualRuns()
 
 
@@ -40,17 +39,8 @@ def packed_varlen(
         softcap=kwargs.get("softcap"),
     )
     q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
-    kernel = segments.kernel if serves(segments.kernel, q, how, segments) else RUNS
+    kernel = segments.kernel if segments.kernel.serves(q, segments, how) else RUNS
     return kernel(q, k, v, segments, how).unsqueeze(0), None
-
-
-def serves(kernel: Kernel, query: Tensor, how: How, segments: Segments) -> bool:
-    """If `kernel` can do this layer; FlashAttention knows half precision, heads of 8n up to 256, and here no softcap or windowed prefix."""
-    if not isinstance(kernel, VarlenKernel):
-        return True
-    head = query.shape[-1]
-    capable = query.dtype in (torch.float16, torch.bfloat16) and head <= MAX_FLASH_HEAD and head % 8 == 0
-    return capable and (how.softcap is None or kernel.name == "flash-attn") and (how.window is None or segments.shared is None)
 
 
 def choose_kernel(device: torch.device, dtype: torch.dtype, choice: AttentionChoice) -> Kernel:
@@ -71,8 +61,7 @@ def choose_kernel(device: torch.device, dtype: torch.dtype, choice: AttentionCho
 
 def _flash_device(device: torch.device, dtype: torch.dtype) -> bool:
     """If FlashAttention's kernels run on `device` in `dtype`."""
-    half = dtype in (torch.float16, torch.bfloat16)
-    return half and device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
+    return dtype in HALF and device.type == "cuda" and torch.version.hip is None and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def _flash() -> Kernel | None:
@@ -81,7 +70,7 @@ def _flash() -> Kernel | None:
         from flash_attn import flash_attn_varlen_func
     except ImportError:
         return None
-    return VarlenKernel("flash-attn", flash_varlen(flash_attn_varlen_func))
+    return VarlenKernel("flash-attn", flash_varlen(flash_attn_varlen_func), softcap=True)
 
 
 def _varlen() -> Kernel | None:

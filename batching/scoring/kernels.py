@@ -16,12 +16,19 @@ from torch.nn import functional
 from batching.scoring.layout import NOWHERE, Run
 from batching.scoring.segments import How, Segments, SharedRows
 
+HALF = (torch.float16, torch.bfloat16)
+MAX_HEAD = 256
+
 
 class EqualRuns:
     """SDPA over runs of equal length: no padding and no mask for most layers; any device, any number type."""
 
     name = "sdpa-runs"
     sorts = True
+
+    def serves(self, query: Tensor, segments: Segments, how: How) -> bool:
+        """See `Kernel`."""
+        return True
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, segments: Segments, how: How) -> Tensor:
         """See `Kernel`."""
@@ -87,16 +94,25 @@ class Varlen(Protocol):
 
 
 class VarlenKernel:
-    """A FlashAttention varlen call for half precision on CUDA; what it can't do (float32, softcap, odd heads) goes to `EqualRuns`.
+    """A FlashAttention varlen call: half precision on CUDA, heads of 8n up to 256.
 
-    A shared prefix takes two calls, the sequences' own tokens and the prefix's, merged by their log-sum-exp.
+    A shared prefix takes two calls, the sequences' own tokens and the prefix's, merged by their log-sum-exp; with a window it would
+    take more, and is left to `EqualRuns`.
     """
 
     sorts = False
 
-    def __init__(self, name: str, varlen: Varlen) -> None:
+    def __init__(self, name: str, varlen: Varlen, *, softcap: bool = False, dtypes: tuple[torch.dtype, ...] = HALF) -> None:
         self.name = name
         self._varlen = varlen
+        self._softcap = softcap
+        self._dtypes = dtypes
+
+    def serves(self, query: Tensor, segments: Segments, how: How) -> bool:
+        """See `Kernel`."""
+        head = query.shape[-1]
+        fits = query.dtype in self._dtypes and head <= MAX_HEAD and head % 8 == 0
+        return fits and (how.softcap is None or self._softcap) and (how.window is None or segments.shared is None)
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, segments: Segments, how: How) -> Tensor:
         """See `Kernel`."""

@@ -64,6 +64,10 @@ class Kernel(Protocol):
     name: str
     sorts: bool
 
+    def serves(self, query: Tensor, segments: Segments, how: How) -> bool:
+        """If this kernel can do such a layer; what it can't, SDPA over runs does."""
+        ...
+
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, segments: Segments, how: How) -> Tensor:
         """`query` [T, Hq, D], `key` and `value` [T, Hkv, D] to [T, Hq, D]; no token sees another sequence but its own prefix."""
         ...

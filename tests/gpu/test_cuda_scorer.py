@@ -1,0 +1,78 @@
+"""On CUDA a scorer agrees with float32 on the CPU, waits for nothing before collect, and outlives exhausted memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+import torch
+
+from batching.scoring.options import DTypeChoice
+from batching.types import OutOfMemory
+from tests.checkpoints import QUERY, SENTENCES
+from tests.models.cases import CASES, encoded, scorer_of
+from tests.models.packs import chosen, joined, scores
+from tests.models.test_parity import PAIRS
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(autouse=True)
+def full_precision() -> Iterator[None]:
+    """float32 products are float32, not TF32."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+def test_agrees_with_the_cpu(name: str, dtype: DTypeChoice) -> None:
+    """float32 to rounding, half precision within the family's bound, by the kernel that the machine would choose."""
+    request = encoded(name, QUERY, PAIRS)
+    want = scores(scorer_of(name), request)
+    bound = 2e-5 if dtype == "float32" else CASES[name].bfloat16 * float(np.ptp(want))
+    got = scores(scorer_of(name, device="cuda:0", dtype=dtype), request)
+    assert np.abs(got - want).max() <= bound
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_auto_is_half_precision_on_a_varlen_kernel(name: str) -> None:
+    """On a card that has bfloat16, auto takes it with a FlashAttention kernel."""
+    if torch.cuda.get_device_capability() < (8, 0):
+        pytest.skip("this card is older than compute capability 8.0")
+    scorer = scorer_of(name, device="cuda:0")
+    assert scorer.dtype == "bfloat16"
+    assert scorer.backend in ("flash-attn", "torch-varlen") or scorer.padded
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_launch_does_not_synchronise(name: str) -> None:
+    """Between launch and collect the host never waits for the device; torch reports every place where it would."""
+    scorer, request = scorer_of(name, device="cuda:0"), encoded(name, QUERY, PAIRS)
+    want = scores(scorer, request)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        collects = [scorer.launch(joined([chosen(request, part)])) for part in (range(9), range(9, len(PAIRS)))]
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    got = np.concatenate([collect() for collect in collects])
+    np.testing.assert_allclose(got, want, atol=CASES[name].bfloat16 * float(np.ptp(want)), rtol=0)
+
+
+def test_exhausted_memory_is_survived() -> None:
+    """A batch that the card can't hold raises OutOfMemory, and the next one is scored as before."""
+    scorer = scorer_of("xlm-roberta", device="cuda:0")
+    request = encoded("xlm-roberta", QUERY, SENTENCES)
+    before = scores(scorer, request)
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + (64 << 20)) / total)
+    try:
+        with pytest.raises(OutOfMemory):
+            scorer.warm_up(2_000_000)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    np.testing.assert_allclose(scores(scorer, request), before, atol=1e-6)
