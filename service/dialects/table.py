@@ -31,7 +31,10 @@ from service.dialects import (
 )
 from service.dialects.body import Body, parse
 from service.dialects.nouns import Call, Decoded, Dialect, Errors
+from service.dialects.paths import ROUTES, Route, dialect_of
 from service.schemas import RerankResult
+
+__all__ = ["DIALECTS", "ROUTES", "TOKENIZE", "Route", "call", "choose", "dialect_of", "dump", "error_shape", "read", "write"]
 
 DIALECTS: tuple[Dialect, ...] = (
     common.DIALECT,
@@ -62,26 +65,6 @@ _BY_NAME = {dialect.name: dialect for dialect in DIALECTS}
 _TEXTS_PATHS = frozenset({"/reranking", "/v1/reranking"})
 _ITEMS_PATH = "/api/v1/rerank"
 _PLAIN_PATH = "/rerank"
-_PATHS = {
-    "/rerank/batch": scores.BATCH.name,
-    "/rerank/query": scores.QUERY.name,
-    "/score": vllm_score.DIALECT.name,
-    "/v1/score": vllm_score.DIALECT.name,
-    "/predict": tei.PREDICT.name,
-    "/vertex": tei.VERTEX.name,
-    "/tokenize": TOKENIZE,
-    "/": tei.DIALECT.name,
-    "/invocations": tei.DIALECT.name,
-    "/reranking": mixedbread.DIALECT.name,
-    "/v1/reranking": mixedbread.DIALECT.name,
-    "/v1/ranking": nim.DIALECT.name,
-}
-_PREFIXES = (
-    ("/v1/retrieval/", nim.DIALECT.name),
-    ("/v1/inference/", deepinfra.DIALECT.name),
-    ("/inference/", deepinfra.DIALECT.name),
-    ("/api/v1/services/", dashscope.DIALECT.name),
-)
 _FIXED = frozenset({"/score", "/v1/score", "/predict", "/vertex"})
 """Paths that only one kind of client calls."""
 _PACKED = "application/msgpack"
@@ -131,15 +114,7 @@ def choose(body: Body, found: Call) -> Dialect:
     for field, rule in _RULES:
         if getattr(body, field) is not None:
             return rule if isinstance(rule, Dialect) else rule(body, found)
-    return _BY_NAME[found.dialect]
-
-
-def dialect_of(path: str) -> str:
-    """The name of the dialect that a path alone suggests: what errors are worded in before the body is read."""
-    for prefix, name in _PREFIXES:
-        if path.startswith(prefix):
-            return name
-    return _PATHS.get(path, common.DIALECT.name)
+    return _BY_NAME.get(found.dialect, common.DIALECT)
 
 
 def error_shape(name: str) -> Errors:

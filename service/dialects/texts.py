@@ -1,6 +1,7 @@
 """`texts` answered with an object: on `/reranking` and `/v1/reranking`, elsewhere where one of its own options stands beside them.
 
-These are return_texts, top_k, return_documents and prefer_device. Unlike TEI's bare list; the texts come back unless told otherwise. llama.cpp's clients read the same keys.
+These are return_texts, top_k, return_documents and prefer_device. Unlike TEI's bare list; the texts come back unless told otherwise.
+llama.cpp's clients read the same keys.
 """
 
 from __future__ import annotations

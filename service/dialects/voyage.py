@@ -1,4 +1,4 @@
-"""Voyage AI: `documents` with `top_k` or `truncation`, the two fields that its SDK always sends (voyageai 0.3.7 and 0.5.0, docs.voyageai.com).
+"""Voyage AI: `documents` with `top_k` or `truncation`, the two fields that its SDK always sends (voyageai 0.3.7, 0.5.0).
 
 Elsewhere than on `/v1/rerank`, where its client goes, the same fields come from clients that read `results`: they get the common answer
 with `data` beside it.
