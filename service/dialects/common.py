@@ -168,4 +168,4 @@ def _data(ranked: list[Ranked], texts: list[str], how: Style) -> list[Datum]:
     return [Datum(item.index, item.relevance_score, texts[item.index]) for item in ranked]
 
 
-DIALECT = Dialect("common", decode)
+DIALECT = Dialect("common", decode, (RerankAnswer,))

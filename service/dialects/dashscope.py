@@ -67,4 +67,4 @@ def _encode(results: Sequence[RerankResult], *, given: list[Any] | None, texts: 
     )
 
 
-DIALECT = Dialect("dashscope", decode, "dashscope")
+DIALECT = Dialect("dashscope", decode, (DashscopeAnswer,), "dashscope")

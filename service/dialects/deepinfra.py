@@ -60,4 +60,4 @@ def _encode(results: Sequence[RerankResult], *, places: list[Place]) -> Answer:
     return Answer(DeepinfraAnswer(scores, tokens, results[0].id, InferenceStatus("succeeded", runtime_ms, 0.0, tokens)))
 
 
-DIALECT = Dialect("deepinfra", decode)
+DIALECT = Dialect("deepinfra", decode, (DeepinfraAnswer,))

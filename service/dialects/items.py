@@ -72,4 +72,4 @@ def _encode(results: Sequence[RerankResult], *, given: list[Any], texts: list[st
 
 
 _COMMON = tuple(name for name in ItemsAnswer.__struct_fields__ if name != "data")
-DIALECT = Dialect("items", decode)
+DIALECT = Dialect("items", decode, (ItemsAnswer,))

@@ -44,4 +44,4 @@ def _encode(results: Sequence[RerankResult]) -> Answer:
     return Answer(CandidatesAnswer([Scored(index, values[index]) for index in result.order]))
 
 
-DIALECT = Dialect("librechat", decode)
+DIALECT = Dialect("librechat", decode, (CandidatesAnswer,))

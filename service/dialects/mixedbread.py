@@ -73,4 +73,4 @@ def _encode(results: Sequence[RerankResult], *, given: list[Any] | None, top_k: 
     )
 
 
-DIALECT = Dialect("mixedbread", decode)
+DIALECT = Dialect("mixedbread", decode, (MixedbreadAnswer,))

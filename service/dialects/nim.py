@@ -62,4 +62,4 @@ def _encode(results: Sequence[RerankResult]) -> Answer:
     return Answer(NimAnswer(rankings=rankings, usage=usage(result), model=result.model, errors=failures(result)))
 
 
-DIALECT = Dialect("nim", decode)
+DIALECT = Dialect("nim", decode, (NimAnswer,))

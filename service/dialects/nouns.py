@@ -47,8 +47,9 @@ class Decoded(msgspec.Struct, frozen=True):
 
 
 class Dialect(msgspec.Struct, frozen=True):
-    """One wire format: `decode` raises InvalidRequest or TooLarge."""
+    """One wire format: `decode` raises InvalidRequest or TooLarge; `answers` are the types of what its `encode` gives."""
 
     name: str
     decode: Callable[[Body, Call], Decoded]
+    answers: tuple[Any, ...]
     errors: Errors = "common"

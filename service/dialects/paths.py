@@ -43,6 +43,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/compatible-mode/v1/reranks", ("common",), "DashScope, OpenAI-compatible"),
     Route("/api/v1/services/rerank/text-rerank/text-rerank", ("dashscope",), "DashScope, native"),
     Route("/v1/ranking", ("nim",), "NVIDIA NIM"),
+    Route("/ranking", ("nim",), "NVIDIA NIM without a version"),
     Route("/v1/retrieval/{model:path}", ("nim",), "NVIDIA NIM, hosted"),
     Route("/rerank/batch", ("pairs",), "pairs in a batch"),
     Route("/rerank/query", ("passages",), "a query and passages"),

@@ -57,4 +57,4 @@ def _encode(results: Sequence[RerankResult], *, given: list[Any] | None, texts: 
     return Answer(PineconeAnswer(model=result.model, data=data, usage=RerankUnits(units(len(texts))), errors=failures(result)))
 
 
-DIALECT = Dialect("pinecone", decode)
+DIALECT = Dialect("pinecone", decode, (PineconeAnswer,))

@@ -43,4 +43,4 @@ def _encode(results: Sequence[RerankResult], *, given: list[Any], texts: list[st
     return Answer(answer)
 
 
-DIALECT = Dialect("plain", decode)
+DIALECT = Dialect("plain", decode, (common.RerankAnswer,))

@@ -97,6 +97,6 @@ def _encode_batch(results: Sequence[RerankResult], *, places: list[Place], norma
     return Answer(BatchAnswer([values[request][index] for request, index in places], normalize, len(places)))
 
 
-PAIR = Dialect("pair", decode_pair)
-BATCH = Dialect("pairs", decode_batch)
-QUERY = Dialect("passages", decode_query)
+PAIR = Dialect("pair", decode_pair, (PairAnswer,))
+BATCH = Dialect("pairs", decode_batch, (BatchAnswer,))
+QUERY = Dialect("passages", decode_query, (QueryAnswer,))

@@ -130,6 +130,6 @@ def headers(results: Sequence[RerankResult], *requests: RerankRequest) -> dict[s
     } | {name: str(round(seconds * 1000)) for name, seconds in spent.items()}
 
 
-DIALECT = Dialect("tei", decode, "tei")
-PREDICT = Dialect("tei_predict", decode_predict, "tei")
-VERTEX = Dialect("tei_vertex", decode_vertex, "tei")
+DIALECT = Dialect("tei", decode, (list[TeiRank],), "tei")
+PREDICT = Dialect("tei_predict", decode_predict, (list[list[TeiPrediction]], list[TeiPrediction]), "tei")
+VERTEX = Dialect("tei_vertex", decode_vertex, (VertexAnswer,), "tei")

@@ -55,4 +55,4 @@ def _encode(results: Sequence[RerankResult], *, texts: list[str] | None, raw: bo
     return Answer(TextsAnswer(model=result.model, usage=usage(result), results=ranks, errors=failures(result)))
 
 
-DIALECT = Dialect("texts", decode)
+DIALECT = Dialect("texts", decode, (TextsAnswer,))

@@ -93,4 +93,4 @@ def _encode(results: Sequence[RerankResult], *, places: list[Place], raw: bool) 
     return Answer(ScoreAnswer(id=first.id, created=first.created, model=first.model, data=data, usage=ScoreUsage(tokens, tokens)))
 
 
-DIALECT = Dialect("vllm_score", decode, "openai")
+DIALECT = Dialect("vllm_score", decode, (ScoreAnswer,), "openai")

@@ -58,4 +58,4 @@ def _encode(results: Sequence[RerankResult], *, texts: list[str] | None, raw: bo
     return Answer(VoyageAnswer(data=data, model=result.model, usage=usage(result)))
 
 
-DIALECT = Dialect("voyage", decode)
+DIALECT = Dialect("voyage", decode, (VoyageAnswer, common.RerankAnswer))
