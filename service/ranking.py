@@ -1,0 +1,133 @@
+"""From raw scores to the ranking that a dialect encodes: one plan per request, what was tokenized for it, and the result. Pure."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from batching.client import Scored
+from batching.errors import InvalidRequest, TooLarge
+from batching.families.activate import activate
+from batching.families.encode import Encoded
+from batching.types import Float32s
+from service.models import Model
+from service.schemas import RerankRequest, RerankResult, Timings
+from service.settings import PREFIX, Settings
+from service.tokens import estimate, unrepeat
+from service.windows import Windows, best, split
+
+NO_NUMBER = "the model's score is not a finite number"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One request, ready to be tokenized. `documents` without repeats; `spots` intp [n]: a document's place there, None if none repeats."""
+
+    model: Model
+    request: RerankRequest
+    documents: list[str]
+    spots: NDArray[np.intp] | None
+    max_length: int
+    chunked: bool
+
+    @property
+    def estimated_tokens(self) -> int:
+        """About the tokens it will be."""
+        most = 1 << 40 if self.chunked else self.max_length
+        return estimate(self.request.query, self.documents, self.model.card.family, most)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A plan in tokens; `windows` where documents may be chunked."""
+
+    plan: Plan
+    encoded: Encoded
+    windows: Windows | None = None
+
+
+def check_size(requests: Sequence[RerankRequest], most: int) -> None:
+    """Raise TooLarge when a call holds more pairs than MAX_DOCUMENTS."""
+    pairs = sum(len(request.documents) for request in requests)
+    if pairs > most:
+        raise TooLarge(f"documents: {pairs} given, at most {most} allowed in one request ({PREFIX}MAX_DOCUMENTS)", "documents")
+
+
+def plan(request: RerankRequest, model: Model, settings: Settings) -> Plan:
+    """Decide how a request is tokenized. Raises InvalidRequest for a length over the limit."""
+    limit = model.max_length
+    if request.max_length is not None and request.max_length > limit:
+        raise InvalidRequest(f"max_length: {request.max_length} is over the limit of {limit} tokens ({PREFIX}MAX_LENGTH)", "max_length")
+    documents, spots = unrepeat(request.documents)
+    long = request.long or ("truncate" if request.truncate is False else settings.long_documents)
+    chunked = long == "chunk" and model.card.family.unit != "list"
+    return Plan(model, request, documents, spots, request.max_length or limit, chunked)
+
+
+def prepare(plan: Plan) -> Prepared:
+    """Tokenize a plan; blocks. Raises InvalidRequest for what is too long and may not be cut."""
+    request, encoder = plan.request, plan.model.encoder
+    if plan.chunked:
+        windows = split(encoder, request, plan.documents, plan.max_length)
+        return Prepared(plan, windows.encoded, windows)
+    encoded = encoder.encode(
+        request.query,
+        plan.documents,
+        instruction=request.instruction,
+        max_length=plan.max_length,
+        truncate=request.truncate is not False,
+        side=request.side,
+        document_tokens=request.max_tokens_per_doc,
+    )
+    return Prepared(plan, encoded)
+
+
+def order(raw: Float32s, top_n: int | None) -> list[int]:
+    """Return indices best raw score first, ties by index, without scores that are no finite numbers, cut at `top_n` (None, 0: all)."""
+    ranked = np.argsort(-raw, kind="stable")
+    finite = np.isfinite(raw)
+    if not finite.all():
+        ranked = ranked[finite[ranked]]
+    indices: list[int] = (ranked[:top_n] if top_n else ranked).tolist()
+    return indices
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """What a result tells besides the ranking. Times in monotonic seconds."""
+
+    request_id: str
+    started: float
+    tokenize_s: float
+
+
+def conclude(prepared: Prepared, scored: Scored, told: Told) -> RerankResult:
+    """Put repeats back, activate, order, and name the documents without a score."""
+    plan, encoded = prepared.plan, prepared.encoded
+    raw, truncated, pair_tokens = scored.raw, encoded.truncated, encoded.pair_tokens
+    windows = None
+    if prepared.windows is not None:
+        chosen = best(prepared.windows, raw)
+        raw, truncated, pair_tokens, windows = chosen.raw, prepared.windows.cut, chosen.pair_tokens, chosen.windows
+    if plan.spots is not None:
+        raw, truncated, pair_tokens = raw[plan.spots], truncated[plan.spots], pair_tokens[plan.spots]
+        windows = windows and [windows[spot] for spot in plan.spots]
+    return RerankResult(
+        id=told.request_id,
+        model=plan.model.name,
+        created=int(time.time()),
+        raw=raw,
+        scores=activate(raw, plan.model.card),
+        order=order(raw, plan.request.top_n),
+        truncated=truncated,
+        pair_tokens=int(pair_tokens.sum()),
+        timings=Timings(
+            tokenize_s=told.tokenize_s, queue_s=scored.queue_s, forward_s=scored.forward_s, total_s=time.monotonic() - told.started
+        ),
+        errors=dict.fromkeys(np.flatnonzero(~np.isfinite(raw)).tolist(), NO_NUMBER),
+        windows=windows,
+    )

@@ -1,0 +1,93 @@
+"""The use case: check a call against the limits, admit it, tokenize it, have it scored, and rank. Knows no HTTP and no dialect.
+
+A call may hold several requests (one per distinct query); they are admitted as one, tokenized in one go and scored side by side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+
+import msgspec
+
+from batching.client import Scored
+from service import ranking
+from service.metrics import Metrics
+from service.models import Models
+from service.ranking import Plan, Prepared, Told
+from service.schemas import RerankRequest, RerankResult
+from service.settings import Settings
+
+log = logging.getLogger("rerankd.rerank")
+
+
+class Context(msgspec.Struct, frozen=True, kw_only=True):
+    """What comes with a call besides its requests. Times in monotonic seconds."""
+
+    request_id: str
+    started: float
+    deadline: float
+    charge: Callable[[int], None]
+    """Told the call's real tokens as soon as they are counted."""
+
+
+class Reranker:
+    """Ranks documents with the served models; `threads` tokenize."""
+
+    def __init__(self, settings: Settings, models: Models, metrics: Metrics, threads: Executor) -> None:
+        self._settings, self._models, self._metrics, self._threads = settings, models, metrics, threads
+
+    async def rank(self, requests: Sequence[RerankRequest], context: Context) -> list[RerankResult]:
+        """Return one result per request, in order.
+
+        Raises InvalidRequest, TooLarge, NotFound, Overloaded, Unavailable, Expired, WorkerLost or ScoringFailed; then nothing is ranked.
+        """
+        if not requests:
+            return []
+        model = self._models.pick(requests[0].model)
+        ranking.check_size(requests, self._settings.max_documents)
+        plans = [ranking.plan(request, model, self._settings) for request in requests]
+        with model.queue.reserve(sum(plan.estimated_tokens for plan in plans)) as reservation:
+            began = time.monotonic()
+            prepared = await asyncio.get_running_loop().run_in_executor(self._threads, _prepare_all, plans)
+            told = Told(request_id=context.request_id, started=context.started, tokenize_s=time.monotonic() - began)
+            tokens = sum(one.encoded.sequences.tokens for one in prepared)
+            reservation.adjust(tokens)
+            context.charge(tokens)
+            scored = await _score_all(prepared, context)
+        results = [ranking.conclude(one, answer, told) for one, answer in zip(prepared, scored, strict=True)]
+        self._tell(plans, results, context)
+        return results
+
+    def _tell(self, plans: Sequence[Plan], results: Sequence[RerankResult], context: Context) -> None:
+        for plan, result in zip(plans, results, strict=True):
+            self._metrics.answered(result, repeats=len(plan.request.documents) - len(plan.documents))
+            if result.errors:
+                fields = {"request_id": context.request_id, "model": result.model, "documents": len(result.errors)}
+                log.warning("scores that are not finite numbers", extra=fields)
+            if self._settings.log_text:
+                fields = {"request_id": context.request_id, "query": plan.request.query, "documents": plan.request.documents}
+                log.debug("texts", extra=fields)
+
+
+def _prepare_all(plans: Sequence[Plan]) -> list[Prepared]:
+    return [ranking.prepare(plan) for plan in plans]
+
+
+async def _score_all(prepared: Sequence[Prepared], context: Context) -> list[Scored]:
+    trace = context.request_id.encode()[:16]
+    calls = [
+        one.plan.model.queue.score(one.encoded.sequences, deadline=context.deadline, priority=one.plan.request.priority, request_id=trace)
+        for one in prepared
+    ]
+    if len(calls) == 1:
+        return [await calls[0]]
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()

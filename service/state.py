@@ -1,0 +1,58 @@
+"""What one HTTP process holds while it serves, made once by `app.create_app` and handed to the routes through the application's state."""
+
+from __future__ import annotations
+
+import logging
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+from litestar import Litestar
+
+from batching.errors import StartError
+from service import health
+from service.auth import KeyRing
+from service.health import Verdict
+from service.metrics import Metrics
+from service.models import Models
+from service.rate_limits import RateLimits
+from service.rerank import Reranker
+from service.settings import Settings
+
+log = logging.getLogger("rerankd.http")
+
+
+@dataclass(slots=True)
+class State:
+    """One HTTP process's parts."""
+
+    settings: Settings
+    models: Models
+    metrics: Metrics
+    keys: KeyRing
+    rates: RateLimits
+    reranker: Reranker
+    threads: Executor
+    draining: bool = False
+
+    @classmethod
+    def of(cls, app: Litestar) -> State:
+        """Return an application's state."""
+        state: State = app.state.rerankd
+        return state
+
+    def verdict(self) -> Verdict:
+        """Say whether to send work here."""
+        return health.judge(self.models.names, self.models.views(), draining=self.draining, forward_limit_s=self.settings.forward_limit)
+
+    def drain(self) -> None:
+        """Say from now on that no more work should be sent; what comes is still done."""
+        self.draining = True
+
+    def reload(self) -> None:
+        """Read the keys again; a file that can't be read leaves them as they were."""
+        try:
+            self.keys.reload()
+        except StartError as error:
+            log.error("keys were not reloaded: %s", error)
+        else:
+            log.info("keys reloaded: %d", len(self.keys.names))
