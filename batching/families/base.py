@@ -18,7 +18,8 @@ class Piece(msgspec.Struct, frozen=True):
     """A part of a layout that is tokenized on its own.
 
     `text` may hold the slots `{query}`, `{document}` and `{instruction}`. Only what stands in the layout itself may become a special
-    token, never what a user writes into a slot. `special` puts one special token instead of text.
+    token, never what a user writes into a slot: a piece with a slot is read without special tokens altogether, so a template's
+    markers stand in pieces of their own. `special` puts one special token instead of text.
     """
 
     text: str = ""
@@ -27,6 +28,11 @@ class Piece(msgspec.Struct, frozen=True):
 
 Unit = Literal["pair", "embedding", "late", "list"]
 Read = Literal["first", "last", "mean", "tokens", "markers"]
+"""Rows of the last hidden states (after the model's final norm) that go to the head.
+
+"first", "last": one row of each sequence; "mean": the mean of all its rows in float32; "tokens": every row (late interaction);
+"markers": the rows whose id is one of `Family.markers`, documents in order, the query's last (listwise).
+"""
 Activation = Literal["sigmoid", "identity", "cosine", "softmax"]
 
 
@@ -37,15 +43,38 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     a vector per token; "list": all documents in one sequence. `layout` is the pair's (or the list's item's) pieces; for "embedding" and
     "late" it is the document's, and `query_layout` the query's. `shared_pieces`: with a causal model, how many leading pieces are the
     same for all documents of a request and may be computed once (0: none).
+
+    `detect` gives a checkpoint its own copy, in which what its files decide (`read`, `activation`, prompts) is already filled in.
     """
 
     name: str
+    architectures: tuple[str, ...] = ()
+    """Class names in config.json's `architectures` that this family claims without looking further."""
     unit: Unit = "pair"
     layout: tuple[Piece, ...]
     query_layout: tuple[Piece, ...] = ()
+    query_text: str = "{query}"
+    """What the slot `{query}` becomes when no instruction is given."""
+    instructed_text: str | None = None
+    """What the slot `{query}` becomes with an instruction, where the family has no slot of its own for one."""
     default_instruction: str | None = None
+    default_max_length: int = 512
+    """max_length of the reference, where the caller sets none."""
     query_share: float = 0.75
     """The part of max_length that a query may fill; a longer query is refused, never cut."""
+    document_tokens: int | None = None
+    """The most tokens of one document that the reference reads, whatever max_length allows."""
+    document_chars: int | None = None
+    """The most characters of one document that the reference reads."""
+    strip: bool = False
+    """The reference strips white space around query and document."""
+    native_pair: bool = False
+    """The layout must be what the tokenizer's own template for a pair gives; checked when the tokenizer is opened."""
+    native_single: bool = False
+    """The tokenizer's own template for one text puts its special tokens around the layout, which holds none at its ends."""
+    joint: bool = False
+    """The reference tokenizes neighbouring pieces with slots as one string. Pieces are cut where that makes no difference; when a probe
+    shows that with this tokenizer it does, they are joined again, and nothing is shared between documents."""
     token_types: bool = False
     position_offset: int | Literal["pad"] = 0
     """Added to every position; "pad" is pad_token_id + 1 (the RoBERTa tables)."""
@@ -53,7 +82,14 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     shared_pieces: int = 0
     read: Read = "first"
     head: str = "model"
-    """Which head in `batching/scoring/heads.py` turns the read rows into raw scores."""
+    """Which head in `batching/scoring/heads.py` turns the read rows into raw scores.
+
+    "model": the checkpoint's own classification head; "cosine", "dot": similarity of two pooled vectors; "maxsim": late interaction;
+    "vocabulary": rows `yes` (and `no`) of the output embedding; "modules": the chain of sentence-transformers modules behind the pooling;
+    "projector": listwise markers through an MLP, then cosine.
+    """
+    head_weights: tuple[str, ...] = ()
+    """Endings of tensor names that must be among the weights; without them the head would be random."""
     activation: Activation = "sigmoid"
     scale: float = 1.0
     shift: float = 0.0
@@ -61,3 +97,5 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     yes: str | None = None
     no: str | None = None
     """For heads read from the vocabulary: raw = logit(yes) - logit(no), or logit(yes) alone."""
+    markers: tuple[str, ...] = ()
+    """For a listwise family: the tokens whose rows are read, the document's first and the query's last."""

@@ -1,0 +1,83 @@
+"""Cutting long text by characters before it is tokenized, so that a megabyte costs no more than the tokens that are kept. Exact.
+
+Text is cut where a single space stands between two letters or digits: every tokenizer served here starts a new word at such a space, so the
+tokens before it can't depend on the text behind it. Text without such a place (Chinese, base64) is cut where all ways to end it agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from batching.families.vocabulary import Vocabulary
+
+CHARS_PER_TOKEN = 8
+MARGIN_CHARS = 64
+GROWTH = 4
+WHOLE_BELOW = 16
+"""Text without a place to cut that is at most this many times longer than what is needed is tokenized whole."""
+WORD_BREAK_CHARS = 2_000
+"""How far back from the wanted length a place to cut is looked for."""
+
+
+def first_tokens(vocabulary: Vocabulary, text: str, need: int) -> tuple[list[int], bool]:
+    """The text's token ids if they are at most `need`, else at least `need` + 1 of its first; and whether these are all."""
+    chars = need * CHARS_PER_TOKEN + MARGIN_CHARS
+    while chars < len(text):
+        ids = _leading(vocabulary, text, chars)
+        if ids is not None and len(ids) > need:
+            return ids, False
+        chars *= GROWTH
+    return vocabulary.ids([text])[0], True
+
+
+def last_tokens(vocabulary: Vocabulary, text: str, need: int) -> tuple[list[int], bool]:
+    """As `first_tokens`, but the last `need` + 1 ids or more of a long text."""
+    chars = need * CHARS_PER_TOKEN + MARGIN_CHARS
+    while chars < len(text):
+        begin = next(
+            (place for place in range(len(text) - chars, min(len(text) - chars + WORD_BREAK_CHARS, len(text))) if _is_break(text, place)),
+            None,
+        )
+        if begin is not None:
+            ids = vocabulary.ids([text[begin:]])[0]
+            if len(ids) > need:
+                return ids, False
+        chars *= GROWTH
+    return vocabulary.ids([text])[0], True
+
+
+def _is_break(text: str, place: int) -> bool:
+    return text[place] == " " and 0 < place < len(text) - 1 and text[place - 1].isalnum() and text[place + 1].isalnum()
+
+
+def _leading(vocabulary: Vocabulary, text: str, chars: int) -> list[int] | None:
+    """Ids that the whole text surely begins with, from about its first `chars` characters; None: better tokenize more."""
+    lowest = max(chars - WORD_BREAK_CHARS, chars // 2)
+    end = next((place for place in range(chars, lowest, -1) if _is_break(text, place)), None)
+    if end is not None:
+        return vocabulary.ids([text[:end]])[0]
+    if len(text) <= chars * WHOLE_BELOW:
+        return None
+    return common_start(vocabulary.ids([text[:end] for end in _ends(vocabulary, chars)]))
+
+
+def _ends(vocabulary: Vocabulary, chars: int) -> Sequence[int]:
+    """Places to end a text so that one of them is, or one lies behind, the end of one of the whole text's tokens.
+
+    A Viterbi or merge path over the whole text has a token's end within one longest piece before any place, and up to there it is the path
+    of the text that ends there. A WordPiece word is read whole or, above its limit of characters, not at all: two ends further apart
+    than that limit disagree about a word that one of them breaks.
+    """
+    limit = vocabulary.model.get("max_input_chars_per_word")
+    if limit:
+        return (chars - int(limit) - 1, chars)
+    return range(chars - vocabulary.max_piece_chars - MARGIN_CHARS, chars + 1)
+
+
+def common_start(lists: Sequence[list[int]]) -> list[int]:
+    """The longest list that all begin with."""
+    shortest = min(lists, key=len)
+    for place, token in enumerate(shortest):
+        if any(other[place] != token for other in lists):
+            return shortest[:place]
+    return shortest

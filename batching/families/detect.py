@@ -1,0 +1,118 @@
+"""From a directory to a model card: which family the checkpoint belongs to, how long its sequences may be, what its scores mean.
+
+Only small files and tensor headers are read, so a checkpoint that can't be served is refused within a second of the start.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from batching.errors import UnsupportedModel
+from batching.families.base import Activation, Family
+from batching.families.card import ModelCard
+from batching.families.checkpoint import revision
+from batching.families.facts import Facts, read_facts
+from batching.families.rules import FAMILIES, RULES
+
+ACTIVATIONS: dict[str, Activation] = {"Sigmoid": "sigmoid", "Identity": "identity", "Softmax": "softmax"}
+"""Classes that a checkpoint's files may name, by the last part of their path; anything else is code that is not run."""
+UNBOUNDED = 1_000_000
+"""A tokenizer's model_max_length from here on means "not set"."""
+
+
+def detect(path: Path, name: str, recipe: str | None = None) -> ModelCard:
+    """Recognise the checkpoint in `path`, asked for as `name`; `recipe` names a family and overrides the rules.
+
+    Raises UnsupportedModel with one line that says why it can't be served and what would work. Order: models.md section 7.
+    """
+    facts = read_facts(path, name)
+    family = choose(facts, recipe)
+    check_head(facts, family)
+    activation, scale, shift = choose_activation(facts, family)
+    longest = find_max_length(facts, family)
+    vocab_size = facts.text_config.get("vocab_size")
+    if not isinstance(vocab_size, int):
+        raise UnsupportedModel(f"{facts.folder}/config.json has no vocab_size; the checkpoint is damaged, download it again")
+    return ModelCard(
+        name=name,
+        path=str(path),
+        transformer=facts.transformer,
+        family=family,
+        architecture=facts.architecture or "module-chain",
+        activation=activation,
+        scale=scale,
+        shift=shift,
+        max_length=longest,
+        default_max_length=min(family.default_max_length, longest),
+        vocab_size=vocab_size,
+        config=facts.config,
+        modules=facts.modules,
+        revision=revision(facts.folder, facts.weights, facts.config),
+        weights_bytes=facts.weights.total_bytes,
+    )
+
+
+def choose(facts: Facts, recipe: str | None) -> Family:
+    """The recipe's family, or the first that a rule gives."""
+    if recipe is not None:
+        if recipe not in FAMILIES:
+            raise UnsupportedModel(f"RERANKER_RECIPE={recipe} is not a known family; known are {', '.join(sorted(FAMILIES))}")
+        return FAMILIES[recipe]
+    found = (rule(facts) for rule in RULES)
+    family = next((family for family in found if family is not None), None)
+    if family is None:
+        raise UnsupportedModel(f"{facts.root} belongs to no family that is known here; use a reranker such as BAAI/bge-reranker-v2-m3")
+    return family
+
+
+def check_head(facts: Facts, family: Family) -> None:
+    """Refuse a checkpoint whose ranking head is missing or gives more than one number."""
+    missing = [ending for ending in family.head_weights if not facts.weights.has(ending)]
+    if missing:
+        raise UnsupportedModel(
+            f"{facts.root} lacks {', '.join(missing)} of its ranking head, which would be random; use a checkpoint that was trained to rank"
+        )
+    if family.unit == "pair" and family.head == "model":
+        labels = count_labels(facts)
+        if labels != 1:
+            raise UnsupportedModel(
+                f"{facts.root} classifies into {labels} labels (num_labels in config.json) where a reranker has 1; use a reranker"
+            )
+
+
+def count_labels(facts: Facts) -> int:
+    """Numbers that the classification head gives; without a word about it in config.json transformers assumes 2."""
+    names = facts.config.get("id2label")
+    return len(names) if isinstance(names, dict) else int(facts.config.get("num_labels") or 2)
+
+
+def choose_activation(facts: Facts, family: Family) -> tuple[Activation, float, float]:
+    """Activation, scale and shift: what the checkpoint's files say comes before the family's default."""
+    named = (
+        facts.sentence.get("activation_fn"),
+        (facts.config.get("sentence_transformers") or {}).get("activation_fn"),
+        facts.config.get("sbert_ce_default_activation_function"),
+    )
+    said = next((str(value) for value in named if value), None)
+    if said is None or family.unit != "pair":
+        return family.activation, family.scale, family.shift
+    kind = said.rsplit(".", 1)[-1]
+    if not said.startswith("torch.") or kind not in ACTIVATIONS:
+        raise UnsupportedModel(f"{facts.root} names the activation {said}, which is not run; supported: torch's {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[kind], 1.0, 0.0
+
+
+def find_max_length(facts: Facts, family: Family) -> int:
+    """The longest sequence in tokens: the smallest of what positions, tokenizer and sentence_bert_config.json allow."""
+    offset = family.position_offset
+    taken = int(facts.config.get("pad_token_id", 1) or 0) + 1 if offset == "pad" else offset
+    text = facts.text_config
+    bounds = [
+        int(text["max_position_embeddings"]) - taken if text.get("max_position_embeddings") else None,
+        facts.tokenizer.get("model_max_length"),
+        facts.length.get("max_seq_length"),
+    ]
+    known = [int(bound) for bound in bounds if isinstance(bound, int | float) and 0 < bound < UNBOUNDED]
+    if not known:
+        raise UnsupportedModel(f"{facts.folder}/config.json says nothing about the longest sequence (max_position_embeddings)")
+    return min(known)

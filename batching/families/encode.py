@@ -1,0 +1,152 @@
+"""Text to token ids: one query and its documents, laid out as the family's reference does, cut where they are too long.
+
+Blocking and made for a thread: the tokenizer runs outside the interpreter's lock. The query is tokenized once, the documents in one call;
+numbers then move as arrays. The caller sets TOKENIZERS_PARALLELISM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batching.errors import InvalidRequest, UnsupportedModel
+from batching.families.bodies import LIMIT_SETTING, Room, Side, TokenCache, not_text, tokenize_bodies
+from batching.families.card import ModelCard
+from batching.families.cut import CHARS_PER_TOKEN, MARGIN_CHARS, first_tokens
+from batching.families.layout import Frame, Layout, check_native_pair
+from batching.families.vocabulary import Vocabulary
+from batching.types import Int32s, Sequences
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One request in tokens. `sequences` in the order of the documents (the shared sequence first); `truncated` bool [n]; `pair_tokens`
+    int32 [n]: real tokens of every pair, those of a shared sequence counted in each; `query_tokens`: tokens of the query's part.
+    """
+
+    sequences: Sequences
+    truncated: NDArray[np.bool_]
+    pair_tokens: Int32s
+    query_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A request's tokens around its documents: `lead` is the shared sequence (None: there is none), `room` what is left for a document."""
+
+    frame: Frame
+    lead: list[int] | None
+    head: list[int]
+    query_tokens: int
+    room: int
+
+
+class Encoder:
+    """Tokenizes for one model. Safe to use from several threads."""
+
+    def __init__(self, card: ModelCard, *, cache: TokenCache | None = None) -> None:
+        """Open the tokenizer of `card`; raises UnsupportedModel when it does not fit the model."""
+        self.card = card
+        self.family = family = card.family
+        template = "".join(piece.text for piece in (*family.layout, *family.query_layout))
+        self.vocabulary = Vocabulary(Path(card.path) / card.transformer, template)
+        if self.vocabulary.size > card.vocab_size:
+            raise UnsupportedModel(
+                f"{self.vocabulary.path} gives ids up to {self.vocabulary.size - 1}, but the model has {card.vocab_size} embeddings; "
+                "the tokenizer does not belong to this model"
+            )
+        self._layout = Layout(family, family.layout, self.vocabulary)
+        self._query_layout = Layout(family, family.query_layout, self.vocabulary) if family.query_layout else None
+        self._cache = cache if self._layout.cacheable else None
+        if family.native_pair:
+            check_native_pair(family, self.vocabulary)
+
+    def encode(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        instruction: str | None = None,
+        max_length: int | None = None,
+        truncate: bool = True,
+        side: Side = "right",
+        document_tokens: int | None = None,
+    ) -> Encoded:
+        """Lay out `query` with each of `documents` in at most `max_length` tokens (None: the reference's own), cutting only documents.
+
+        `document_tokens`: the most tokens to keep of one document. Raises InvalidRequest naming the field, its tokens, the limit and the
+        setting when the query is too long, or, without `truncate`, a document.
+        """
+        limit = min(max_length or self.card.default_max_length, self.card.max_length)
+        plan = self._plan(query, instruction, limit, len(documents))
+        texts, clipped = self._prepare(documents)
+        room = min(plan.room, document_tokens or plan.room, self.family.document_tokens or plan.room)
+        space = Room(limit, room, plan.frame.before, plan.frame.after)
+        bodies, truncated = tokenize_bodies(self.vocabulary, texts, space, side=side, truncate=truncate, cache=self._cache)
+        sequences = assemble(plan.lead, plan.head, bodies, plan.frame.tail, token_types=self.family.token_types)
+        pair_tokens = sequences.lengths if plan.lead is None else sequences.lengths[1:] + np.int32(len(plan.lead))
+        return Encoded(sequences, truncated | clipped, pair_tokens, plan.query_tokens)
+
+    def _plan(self, query: str, instruction: str | None, limit: int, count: int) -> Plan:
+        """Tokenize all but the documents; raises InvalidRequest when the query is over its share of `limit`, since a query is never cut."""
+        most = int(limit * self.family.query_share)
+        try:
+            if len(query) > most * CHARS_PER_TOKEN + MARGIN_CHARS:
+                self._check_query(query, most, limit)
+            frame = self._layout.frame(query, instruction)
+            asked = self._query_layout.frame(query, instruction) if self._query_layout else None
+            query_tokens = (asked or frame).query_tokens
+            if query_tokens > most or not query_tokens:
+                query_tokens = self._check_query(query, most, limit)
+        except TypeError as error:
+            raise not_text((query, instruction or ""), "query") from error
+        lead, head = None, frame.head
+        if asked is not None:
+            lead = asked.head + asked.tail
+        elif frame.shared and count > 1:
+            lead, head = frame.head, []
+        room = limit - len(frame.head) - len(frame.tail)
+        if room < 1 or (asked is not None and len(asked.head) + len(asked.tail) > limit):
+            raise InvalidRequest(
+                f"query and template fill max_length {limit} ({LIMIT_SETTING}) and leave no room for documents", field="query"
+            )
+        return Plan(frame, lead, head, query_tokens, room)
+
+    def _check_query(self, query: str, most: int, limit: int) -> int:
+        """The query's own tokens; raises InvalidRequest when there are more than `most`."""
+        ids, complete = first_tokens(self.vocabulary, query, most)
+        if len(ids) > most:
+            count = len(ids) if complete else f"more than {most}"
+            raise InvalidRequest(
+                f"query has {count} tokens, at most {most} of max_length {limit} ({LIMIT_SETTING}) are allowed; queries are never cut",
+                field="query",
+            )
+        return len(ids)
+
+    def _prepare(self, documents: Sequence[str]) -> tuple[Sequence[str], NDArray[np.bool_]]:
+        """The documents as the reference takes them, and which lost characters by that."""
+        chars = self.family.document_chars
+        texts = [document.strip() for document in documents] if self.family.strip else documents
+        clipped = np.zeros(len(texts), np.bool_)
+        if chars is not None:
+            clipped = np.fromiter((len(text) > chars for text in texts), np.bool_, len(texts))
+            texts = [text[:chars] for text in texts]
+        return texts, clipped
+
+
+def assemble(lead: list[int] | None, head: list[int], bodies: Sequence[Int32s], tail: list[int], *, token_types: bool) -> Sequences:
+    """Lay `head`, body, `tail` end to end for every body, behind the shared sequence `lead` if there is one."""
+    first, last = np.array(head, np.int32), np.array(tail, np.int32)
+    parts: list[Int32s] = [] if lead is None else [np.array(lead, np.int32)]
+    for body in bodies:
+        parts += (first, body, last)
+    lengths = np.fromiter(map(len, bodies), np.int32, len(bodies)) + np.int32(len(head) + len(tail))
+    splits = np.full(len(bodies), len(head) if token_types else 0, np.int32)
+    if lead is not None:
+        lengths = np.concatenate((np.array([len(lead)], np.int32), lengths))
+        splits = np.concatenate((np.zeros(1, np.int32), splits))
+    return Sequences(np.concatenate(parts), lengths, splits, lead is not None, len(bodies))

@@ -1,0 +1,191 @@
+"""A checkpoint's tokenizer, deaf to special tokens, and the ids of those tokens for the layouts.
+
+Users' text is read with `</s>` or `<|im_end|>` as ordinary characters, so that no query or document can close a template or add a
+marker. For text without such strings the ids are those of the tokenizer as it was shipped.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+from tokenizers import Tokenizer
+
+from batching.errors import UnsupportedModel
+from batching.families.base import Special
+from batching.families.checkpoint import read_json
+
+UNMATCHED = " special {number} "
+"""New name of a special token among the pieces a word may be split into; words hold no spaces, so it can't be met."""
+
+
+class Vocabulary:
+    """The tokenizer of one checkpoint: ids of users' text, of a template's text, and of special tokens by role."""
+
+    def __init__(self, directory: Path, template: str = "") -> None:
+        """Open the tokenizer in `directory`; `template` is the layout's literal text, whose tokens users can't write either."""
+        spec = _read_spec(directory)
+        spec["truncation"] = spec["padding"] = None
+        self.path = directory / "tokenizer.json"
+        self.roles = read_roles(directory)
+        self.reserved = _reserved(spec, template, set(self.roles.values()))
+        self.model: dict[str, Any] = {key: value for key, value in spec["model"].items() if key not in ("vocab", "merges")}
+        self.max_piece_chars = max(map(len, _pieces(spec)), default=1)
+        self.tokenizer = _open(_deafened(spec, self.reserved), self.path)
+        self.tokenizer.encode_special_tokens = True
+        self._markup = re.compile("(" + "|".join(re.escape(content) for content in sorted(self.reserved, key=len, reverse=True)) + ")")
+        self._prove_deaf(_unknown(spec))
+
+    @property
+    def size(self) -> int:
+        """The highest id that the tokenizer can give, plus one."""
+        return max(self.tokenizer.get_vocab(with_added_tokens=True).values()) + 1
+
+    def role(self, role: Special) -> int:
+        """The id of the special token with this role; raises UnsupportedModel when the tokenizer names none."""
+        content = self.roles.get(role, "")
+        if content not in self.reserved:
+            raise UnsupportedModel(f"{self.path} has no {role}_token, which this model family needs; is tokenizer_config.json missing?")
+        return self.reserved[content]
+
+    def literal(self, text: str) -> list[int]:
+        """Ids of a template's own text; special tokens are recognised."""
+        ids: list[int] = []
+        for number, part in enumerate(self._markup.split(text) if self.reserved else [text]):
+            if number % 2:
+                ids.append(self.reserved[part])
+            elif part:
+                ids.extend(self.ids([part])[0])
+        return ids
+
+    def ids(self, texts: list[str]) -> list[list[int]]:
+        """Ids of users' texts, one list each; no special token is ever among them."""
+        return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def single_frame(self) -> tuple[list[int], list[int]]:
+        """The special tokens that the tokenizer's own template puts before and behind one text."""
+        encoding = self.tokenizer.encode("a")
+        text = [place for place, special in enumerate(encoding.special_tokens_mask) if not special]
+        if not text:
+            raise UnsupportedModel(f"{self.path} gives no token for the letter a; it does not fit this model")
+        return list(encoding.ids[: text[0]]), list(encoding.ids[text[-1] + 1 :])
+
+    def pair(self, first: str, second: str) -> tuple[list[int], list[int]]:
+        """Ids and token types of a pair by the tokenizer's own template."""
+        encoding = self.tokenizer.encode(first, second)
+        return list(encoding.ids), list(encoding.type_ids)
+
+    def _prove_deaf(self, unknown: int | None) -> None:
+        """Prove on every reserved token that users' text can't produce it."""
+        texts = [f"a {content}{content} b" for content in self.reserved]
+        for (content, number), ids in zip(self.reserved.items(), self.ids(texts), strict=True):
+            if number in ids and number != unknown:
+                raise UnsupportedModel(f"{self.path} would read the special token {content} from a user's text, which is not safe to serve")
+
+
+def read_roles(directory: Path) -> dict[str, str]:
+    """Contents of the special tokens by role, from tokenizer_config.json and special_tokens_map.json (the former wins)."""
+    found: dict[str, str] = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        content = read_json(directory / name)
+        for role in (*get_args(Special), "pad", "unk", "mask"):
+            value = content.get(f"{role}_token")
+            if isinstance(value, dict):
+                value = value.get("content")
+            if isinstance(value, str):
+                found[role] = value
+    return found
+
+
+def _read_spec(directory: Path) -> dict[str, Any]:
+    spec = read_json(directory / "tokenizer.json")
+    if spec:
+        return spec
+    if (directory / "vocab.txt").is_file():
+        return _bert_spec(directory)
+    what = "only a SentencePiece model" if list(directory.glob("*.model")) else "no tokenizer.json"
+    raise UnsupportedModel(
+        f"{directory} holds {what}; write tokenizer.json with transformers (AutoTokenizer, save_pretrained) or download again"
+    )
+
+
+def _bert_spec(directory: Path) -> dict[str, Any]:
+    """The tokenizer.json that BERT's older vocab.txt stands for, as transformers BertTokenizer builds it."""
+    config = read_json(directory / "tokenizer_config.json")
+    lines = (directory / "vocab.txt").read_text("utf-8").split("\n")
+    vocab = {line.rstrip("\r"): number for number, line in enumerate(lines) if line}
+    special = {name: vocab.get(name) for name in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")}
+    if None in special.values():
+        raise UnsupportedModel(f"{directory}/vocab.txt is not a BERT vocabulary and there is no tokenizer.json; download the model again")
+    normalizer = {
+        "type": "BertNormalizer",
+        "clean_text": True,
+        "handle_chinese_chars": config.get("tokenize_chinese_chars", True),
+        "strip_accents": config.get("strip_accents"),
+        "lowercase": config.get("do_lower_case", True),
+    }
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    model = {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100, "vocab": vocab}
+    return {
+        "version": "1.0",
+        "added_tokens": [{"id": number, "content": name, **flags} for name, number in special.items()],
+        "normalizer": normalizer,
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", special["[SEP]"]], "cls": ["[CLS]", special["[CLS]"]]},
+        "decoder": None,
+        "model": model,
+    }
+
+
+def _reserved(spec: dict[str, Any], template: str, roles: set[str]) -> dict[str, int]:
+    """Contents and ids of the tokens that no user may write: those called special, those with a role, those the template holds."""
+    return {
+        token["content"]: token["id"]
+        for token in spec.get("added_tokens", [])
+        if token.get("special") or token["content"] in roles or (token["content"].strip() and token["content"] in template)
+    }
+
+
+def _pieces(spec: dict[str, Any]) -> list[str]:
+    """All pieces of the model's vocabulary, whatever its form."""
+    vocab = spec["model"]["vocab"]
+    return [piece for piece, _ in vocab] if isinstance(vocab, list) else list(vocab)
+
+
+def _unknown(spec: dict[str, Any]) -> int | None:
+    """The id that stands for characters outside the vocabulary, if the model has one."""
+    model = spec["model"]
+    listed = isinstance(model["vocab"], list)
+    found = model.get("unk_id") if listed else model["vocab"].get(model.get("unk_token"))
+    return found if isinstance(found, int) else None
+
+
+def _deafened(spec: dict[str, Any], reserved: dict[str, int]) -> dict[str, Any]:
+    """A copy of `spec` whose reserved tokens are all special (so that they can be switched off) and can't be met as pieces of words.
+
+    In a BPE model a piece is met only by merges, and no merge leads to a special token, so its names can stay.
+    """
+    renamed = {content: UNMATCHED.format(number=number) for content, number in reserved.items()}
+    model = dict(spec["model"])
+    vocab = model["vocab"]
+    if isinstance(vocab, list):
+        model["vocab"] = [[renamed.get(piece, piece), score] for piece, score in vocab]
+    elif model.get("type") == "WordPiece":
+        model["vocab"] = {renamed.get(piece, piece): number for piece, number in vocab.items()}
+        model["unk_token"] = renamed.get(model["unk_token"], model["unk_token"])
+    else:
+        renamed = {}
+    added = [
+        {**token, "content": renamed.get(token["content"], token["content"]), "special": token["special"] or token["content"] in reserved}
+        for token in spec.get("added_tokens", [])
+    ]
+    return {**spec, "model": model, "added_tokens": added}
+
+
+def _open(spec: dict[str, Any], path: Path) -> Tokenizer:
+    try:
+        return Tokenizer.from_str(msgspec.json.encode(spec).decode())
+    except Exception as error:  # the tokenizers library raises nothing more precise
+        raise UnsupportedModel(f"{path} can't be read: {error}") from error
