@@ -1,0 +1,68 @@
+"""How a request's sequences are cut into entries. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batching.types import Int32s, Sequences
+
+ALL = slice(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """One entry's part of a request: its sequences, and which of the request's scores (intp [n]) come back in which order."""
+
+    sequences: Sequences
+    places: NDArray[np.intp] | slice
+    cost: int
+    """Tokens that count against the budget: real ones, or padded ones where the model pads."""
+
+
+def cut(sequences: Sequences, max_tokens: int, *, padded: bool = False) -> list[Cut]:
+    """Cut into entries of at most `max_tokens` each, but for a single sequence that alone is longer.
+
+    A request that is one entry keeps its order; a larger one is sorted by length first, so that an entry's sequences are alike. The
+    shared sequence goes with every entry. A listwise request is one entry.
+    """
+    listwise = sequences.scores != len(sequences.lengths) - sequences.shared
+    if listwise or (sequences.tokens <= max_tokens and not padded):
+        return [Cut(sequences, ALL, _cost(sequences.lengths, padded=True) if padded else sequences.tokens)]
+    first = int(sequences.shared)
+    head = int(sequences.lengths[0]) if first else 0
+    order = np.argsort(sequences.lengths[first:], kind="stable") + first
+    cuts = []
+    for begin, end in _spans(sequences.lengths[order], max_tokens - head, padded=padded):
+        places = order[begin:end]
+        part = _part(sequences, np.concatenate(([0], places)) if first else places)
+        cuts.append(Cut(part, places - first, _cost(part.lengths, padded=padded)))
+    return cuts
+
+
+def _cost(lengths: Int32s, *, padded: bool) -> int:
+    return int(lengths.max()) * len(lengths) if padded else int(lengths.sum())
+
+
+def _spans(lengths: Int32s, max_tokens: int, *, padded: bool) -> list[tuple[int, int]]:
+    """Runs [begin, end) of sorted `lengths` that stay within `max_tokens`, each of at least one."""
+    spans, begin, total = [], 0, 0
+    for place, length in enumerate(lengths.tolist()):
+        grown = length * (place - begin + 1) if padded else total + length
+        if place > begin and grown > max_tokens:
+            spans.append((begin, place))
+            begin, grown = place, length
+        total = grown
+    spans.append((begin, len(lengths)))
+    return spans
+
+
+def _part(sequences: Sequences, places: NDArray[np.intp]) -> Sequences:
+    """The sequences at `places`, gathered end to end."""
+    starts = np.cumsum(sequences.lengths) - sequences.lengths
+    lengths = sequences.lengths[places]
+    shift = starts[places] - (np.cumsum(lengths) - lengths)
+    ids = sequences.ids[np.repeat(shift, lengths) + np.arange(int(lengths.sum()))]
+    return Sequences(ids, lengths, sequences.splits[places], sequences.shared, len(places) - sequences.shared)

@@ -1,0 +1,72 @@
+"""Small things about files in the runtime directory that several processes share: sizes reserved, locks that die with their holder."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import threading
+from pathlib import Path
+from types import TracebackType
+
+from batching.errors import StartError
+
+
+def create(path: Path, size: int) -> None:
+    """Make a file of `size` bytes whose space is really there, so that a full tmpfs is an error now and no SIGBUS later.
+
+    Raises StartError naming the directory and the bytes when there is no room.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, size)
+        else:  # macOS: writing zeros is what reserves
+            os.write(descriptor, bytes(size))
+    except OSError as error:
+        path.unlink()
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise StartError(
+                f"no room in {path.parent} for {size:,} bytes of shared memory; free some or set RERANKER_RUNTIME_DIR"
+            ) from error
+        raise
+    finally:
+        os.close(descriptor)
+
+
+class FileLock:
+    """An exclusive `flock`; the kernel releases it when its holder dies. Usable as a context manager; not recursive."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def try_acquire(self) -> bool:
+        """Take the lock if it is free now."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Give the lock back."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Close the file, which also releases the lock."""
+        os.close(self._descriptor)
+
+    def __enter__(self) -> None:
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+
+_fence = threading.Lock()
+
+
+def barrier() -> None:
+    """Keep the writes before it before the writes after it, as other processes see them: a lock's round trip is a full fence."""
+    with _fence:
+        pass
