@@ -1,0 +1,112 @@
+"""Admission: the yes or no before work is accepted. Whole requests, by tokens, atomically over all HTTP processes.
+
+Each owner keeps its own sum in its arena's header, where a successor resets it; a short lock that only owners take makes
+"read all sums, add to mine" one step. It is held for microseconds and never waited for in earnest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from pathlib import Path
+from types import TracebackType
+
+from batching.arena import Arena
+from batching.board import Board, WorkerState
+from batching.errors import Overloaded, TooLarge, Unavailable
+from batching.files import FileLock
+
+LOCK_PATIENCE_S = 0.02
+RATE_WINDOW_S, RATE_STEP_S = 10.0, 0.2
+MIN_RETRY_S, MAX_RETRY_S = 0.1, 60.0
+
+
+class Reservation:
+    """A request's share of the queue; released when the `with` block ends, whatever happened."""
+
+    def __init__(self, admission: Admission, tokens: int) -> None:
+        self._admission, self.tokens = admission, tokens
+
+    def adjust(self, tokens: int) -> None:
+        """Replace the estimate by the count. May pass the limit a little: the request has been accepted."""
+        self._admission.add(tokens - self.tokens)
+        self.tokens = tokens
+
+    def __enter__(self) -> Reservation:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.adjust(0)
+
+
+class Admission:
+    """What one owner needs to reserve: its own sum, everybody's sums, the lock and the measured drain rate."""
+
+    def __init__(self, directory: Path, board: Board, arenas: list[Arena], index: int) -> None:
+        self._board, self._arenas, self._mine = board, arenas, arenas[index]
+        self._lock = FileLock(directory / "admission")
+        self._limit = board.shape.limit_tokens
+        self._samples: deque[tuple[float, int, float]] = deque()
+        self._rate = 0.0
+
+    def reserve(self, tokens: int) -> Reservation:
+        """Admit `tokens`. Raises TooLarge (never fits), Overloaded (not now) or Unavailable (nobody to score it)."""
+        self._check_workers()
+        if tokens > self._limit:
+            raise TooLarge(f"the request's {tokens:,} tokens are more than the queue holds ({self._limit:,}, RERANKER_QUEUE_TOKENS)")
+        self._acquire()
+        try:
+            reserved = sum(arena.reserved_tokens for arena in self._arenas)
+            if reserved + tokens <= self._limit:
+                self._mine.reserved_tokens += tokens
+                return Reservation(self, tokens)
+        finally:
+            self._lock.release()
+        raise Overloaded(
+            f"the queue is full: {reserved:,} of {self._limit:,} tokens are taken", self.retry_after_s(reserved + tokens - self._limit)
+        )
+
+    def add(self, tokens: int) -> None:
+        """Change this owner's sum; it is the only writer, and lowering needs no lock."""
+        self._mine.reserved_tokens += tokens
+
+    def retry_after_s(self, excess_tokens: int) -> float:
+        """How long the workers will take for `excess_tokens`, by their measured rate."""
+        rate = self.drain_tokens_per_s()
+        return min(MAX_RETRY_S, max(MIN_RETRY_S, excess_tokens / rate)) if rate else 1.0
+
+    def drain_tokens_per_s(self) -> float:
+        """Tokens a second that the ready workers score while they are busy, over the last seconds; 0 before the first batch."""
+        now, (tokens, busy_s) = time.monotonic(), self._board.counters()
+        if not self._samples or now - self._samples[-1][0] > RATE_STEP_S:
+            self._samples.append((now, tokens, busy_s))
+        while len(self._samples) > 1 and now - self._samples[0][0] > RATE_WINDOW_S:
+            self._samples.popleft()
+        _, old_tokens, old_busy_s = self._samples[0]
+        ready = max(1, int((self._board.slots["state"] == int(WorkerState.READY)).sum()))
+        if busy_s - old_busy_s > 0:
+            self._rate = (tokens - old_tokens) / (busy_s - old_busy_s)
+        elif not self._rate and busy_s > 0:
+            self._rate = tokens / busy_s
+        return self._rate * ready
+
+    def _check_workers(self) -> None:
+        """A worker that is up, or coming back after a crash, is reason enough to accept."""
+        slots = self._board.slots
+        states = slots["state"]
+        if ((states == int(WorkerState.READY)) | ((states == int(WorkerState.STARTING)) & (slots["forward_ended"] > 0))).any():
+            return
+        if (states == int(WorkerState.FAILED)).all():
+            raise Unavailable("no worker is up: " + bytes(slots["reason"][0]).rstrip(b"\0").decode("utf-8", "replace"), retry_after_s=30.0)
+        raise Unavailable("the model is still loading", retry_after_s=2.0)
+
+    def _acquire(self) -> None:
+        patience = time.monotonic() + LOCK_PATIENCE_S
+        while not self._lock.try_acquire():
+            if time.monotonic() > patience:
+                raise Overloaded("admission is busy", retry_after_s=MIN_RETRY_S)
+            time.sleep(0)
+
+    def close(self) -> None:
+        """Close the lock's file."""
+        self._lock.close()

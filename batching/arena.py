@@ -1,0 +1,220 @@
+"""One HTTP process's shared memory: its entries' states, their rows and their payloads.
+
+    header     4,096 bytes         magic, version, shape; `reserved_tokens`, the owner's
+    states     4 bytes a row       the state column, apart from the rows so that a scan for waiting entries reads few cache lines
+    rows       128 bytes each      two cache lines: what the owner writes once, then what the worker writes
+    heap       the rest            payloads, 64-byte aligned, allocated by the owner alone
+
+A payload is 32-bit words: lengths [S], splits [S], scores [N] (float32, written by the worker), token ids [T]. Its kind stands in the row.
+The owner writes the payload, then the row, then (behind a barrier) the state; a reader that sees WAITING therefore sees the rest.
+Everyone else treats what it reads as untrusted: `Arena.payload` checks every count against the heap before it makes a view.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batching.errors import LayoutMismatch
+from batching.files import create
+from batching.types import Float32s, Int32s
+
+MAGIC = b"rerankdA"
+VERSION = 1
+HEADER_BYTES = 4096
+ROW_BYTES = 128
+KIND_TOKENS = 1
+"""Payload kind: token sequences. Other modalities get kinds of their own."""
+
+HEADER = np.dtype(
+    [
+        ("magic", "S8"),
+        ("version", "<u4"),
+        ("rows", "<u4"),
+        ("heap_bytes", "<u8"),
+        ("owner_pid", "<u4"),
+        ("index", "<u4"),
+        ("reserved_tokens", "<i8"),  # the owner
+        ("owner_beat", "<f8"),  # the owner, some times a second, monotonic seconds
+        ("high", "<u4"),  # the owner: rows from here on are free, and need no look
+    ]
+)
+ROW = np.dtype(
+    [
+        # the owner, while FREE
+        ("generation", "<u4"),
+        ("attempts", "<u4"),  # afterwards the reaper's, or a worker's that gives the entry back
+        ("kind", "<u2"),
+        ("shared", "<u2"),
+        ("priority", "<u4"),
+        ("request", "<u8"),
+        ("deadline", "<f8"),
+        ("put_at", "<f8"),
+        ("start_tag", "<f8"),
+        ("offset", "<u8"),
+        ("tokens", "<u4"),
+        ("sequences", "<u4"),
+        ("scores", "<u4"),
+        ("cost", "<u4"),
+        ("trace", "S16"),
+        ("cancel", "<u4"),  # the owner, at any time
+        # the claimer or the worker, from the lease on
+        ("worker", "<u4"),
+        ("started", "<u4"),
+        ("failure", "<u4"),
+        ("leased_at", "<f8"),
+        ("forward_s", "<f4"),
+        ("batch_tokens", "<u4"),
+        ("unused", "V8"),
+    ]
+)
+OWNER_FIELDS = struct.Struct("<IIHHIQdddQIIII16sIIII")
+"""The fields of a row that the owner writes when it puts an entry: all up to and with `failure`, in order."""
+ALL_FIELDS = struct.Struct(OWNER_FIELDS.format + "dfI8x")
+"""A whole row, for reading one: far quicker than field by field."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArenaShape:
+    """What is fixed when an arena is made."""
+
+    rows: int
+    heap_bytes: int
+
+    @property
+    def rows_at(self) -> int:
+        """Where the rows begin: behind the state column, on a cache line."""
+        return HEADER_BYTES + (self.rows * 4 + 63) // 64 * 64
+
+    @property
+    def heap_at(self) -> int:
+        """Where the heap begins."""
+        return self.rows_at + self.rows * ROW_BYTES
+
+    @property
+    def size(self) -> int:
+        """Bytes of the whole file."""
+        return self.heap_at + self.heap_bytes
+
+
+def payload_bytes(sequences: int, scores: int, tokens: int) -> int:
+    """Bytes of one entry's payload."""
+    return 4 * (2 * sequences + scores + tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """Views into the heap: int32 `lengths`, `splits` [S] and `ids` [T], float32 `scores` [N]."""
+
+    lengths: Int32s
+    splits: Int32s
+    scores: Float32s
+    ids: Int32s
+
+
+class Row(NamedTuple):
+    """A row read at once; fields as in ROW."""
+
+    generation: int
+    attempts: int
+    kind: int
+    shared: int
+    priority: int
+    request: int
+    deadline: float
+    put_at: float
+    start_tag: float
+    offset: int
+    tokens: int
+    sequences: int
+    scores: int
+    cost: int
+    trace: bytes
+    cancel: int
+    worker: int
+    started: int
+    failure: int
+    leased_at: float
+    forward_s: float
+    batch_tokens: int
+
+
+class Corrupt(Exception):
+    """A row speaks of bytes that can't be its own."""
+
+
+class Arena:
+    """A mapping of one arena's file. Who may write what is said in `states.MOVES` and beside each field above."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("r+b") as file:
+            self.map = mmap.mmap(file.fileno(), 0)
+        if len(self.map) < HEADER_BYTES:
+            raise LayoutMismatch(f"{path} is too small to be an arena")
+        self.header: NDArray[np.void] = np.frombuffer(self.map, HEADER, 1)
+        if bytes(self.header["magic"][0]) != MAGIC or int(self.header["version"][0]) != VERSION:
+            raise LayoutMismatch(f"{path} was made by another version of rerankd")
+        self.shape = ArenaShape(int(self.header["rows"][0]), int(self.header["heap_bytes"][0]))
+        if len(self.map) != self.shape.size:
+            raise LayoutMismatch(f"{path} has {len(self.map)} bytes where its header says {self.shape.size}")
+        self.states: NDArray[np.uint32] = np.frombuffer(self.map, np.uint32, self.shape.rows, HEADER_BYTES)
+        self.rows: NDArray[np.void] = np.frombuffer(self.map, ROW, self.shape.rows, self.shape.rows_at)
+        self._lines = self.rows.view(np.uint64).reshape(self.shape.rows, ROW_BYTES // 8)
+        self._words: Int32s = np.frombuffer(self.map, np.int32, self.shape.heap_bytes // 4, self.shape.heap_at)
+        self._floats: Float32s = self._words.view(np.float32)
+
+    @staticmethod
+    def make(path: Path, shape: ArenaShape, index: int) -> None:
+        """Create the file with its space reserved, every row free. Raises StartError when there is no room."""
+        create(path, shape.size)
+        header = np.zeros(1, HEADER)
+        header["version"], header["rows"], header["heap_bytes"], header["index"] = VERSION, shape.rows, shape.heap_bytes, index
+        header["magic"] = MAGIC
+        with path.open("r+b") as file:
+            file.write(header.tobytes())
+
+    def row(self, row: int) -> Row:
+        """One row, copied."""
+        return Row._make(ALL_FIELDS.unpack_from(self.map, self.shape.rows_at + row * ROW_BYTES))
+
+    def in_state(self, state: int) -> NDArray[np.intp]:
+        """Rows in `state`, below the owner's high mark."""
+        rows: NDArray[np.intp] = (self.states[: int(self.header["high"][0])] == state).nonzero()[0]
+        return rows
+
+    def gather(self, rows: NDArray[np.intp]) -> NDArray[np.uint64]:
+        """Whole rows, copied, as [n, 16] words that `.view(ROW)` turns into a table."""
+        lines: NDArray[np.uint64] = self._lines[rows]
+        return lines
+
+    def payload(self, offset: int, sequences: int, scores: int, tokens: int) -> Payload:
+        """The payload at heap `offset`. Raises Corrupt when it would not lie inside the heap."""
+        at = offset // 4
+        end = at + 2 * sequences + scores + tokens
+        if offset % 4 or end > len(self._words):
+            raise Corrupt(f"an entry's payload at {offset} with {sequences} sequences and {tokens} tokens leaves the heap")
+        splits_at, scores_at, ids_at = at + sequences, at + 2 * sequences, at + 2 * sequences + scores
+        return Payload(self._words[at:splits_at], self._words[splits_at:scores_at], self._floats[scores_at:ids_at], self._words[ids_at:end])
+
+    @property
+    def reserved_tokens(self) -> int:
+        """Tokens that the owner has admitted and not yet answered."""
+        return int(self.header["reserved_tokens"][0])
+
+    @reserved_tokens.setter
+    def reserved_tokens(self, value: int) -> None:
+        self.header["reserved_tokens"][0] = value
+
+    def close(self) -> None:
+        """Let go of the mapping; views still held elsewhere keep it alive until they go."""
+        del self.header, self.states, self.rows, self._lines, self._words, self._floats
+        try:
+            self.map.close()
+        except BufferError:
+            return

@@ -1,0 +1,242 @@
+"""The board of one queue: a small shared table that says how its workers are and how far virtual time has come.
+
+    header   256 bytes    magic, version, shape; limits written once; virtual time, written under the claim lock
+    slots    1,024 each   one per worker
+
+Each field of a slot has one writer: the supervisor writes `state` while no process holds the slot, and `restarts` and `reason` always;
+everything else is the worker's. Counters go on from where the slot's last process left them, so that they never run backwards.
+"""
+
+from __future__ import annotations
+
+import mmap
+import time
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from batching.errors import LayoutMismatch
+from batching.files import create
+
+MAGIC = b"rerankdB"
+VERSION = 1
+
+BATCH_TOKENS_BOUNDS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
+FORWARD_SECONDS_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+HEADER = np.dtype(
+    {
+        "names": ["magic", "version", "workers", "owners", "limit_tokens", "padded", "made_at", "virtual_time"],
+        "formats": ["S8", "<u4", "<u4", "<u4", "<i8", "<u4", "<f8", "<f8"],
+        "offsets": [0, 8, 12, 16, 24, 32, 40, 64],
+        "itemsize": 256,
+    }
+)
+
+SLOT = np.dtype(
+    [
+        ("idle", "<u4"),  # first, so that its place is the slot's
+        ("state", "<u4"),
+        ("pid", "<u4"),
+        ("budget_tokens", "<u4"),
+        ("heartbeat", "<f8"),
+        ("forward_started", "<f8"),
+        ("forward_ended", "<f8"),
+        ("busy_s", "<f8"),
+        ("forward_sum_s", "<f8"),
+        ("batches", "<u8"),
+        ("entries", "<u8"),
+        ("pairs", "<u8"),
+        ("tokens", "<u8"),
+        ("padded_tokens", "<u8"),
+        ("saved_tokens", "<u8"),
+        ("out_of_memory", "<u8"),
+        ("nan_scores", "<u8"),
+        ("failures", "<u8"),
+        ("memory_bytes", "<u8"),
+        ("restarts", "<u8"),
+        ("batch_tokens_buckets", "<u8", (len(BATCH_TOKENS_BOUNDS) + 1,)),
+        ("forward_buckets", "<u8", (len(FORWARD_SECONDS_BOUNDS) + 1,)),
+        ("device", "S32"),
+        ("dtype", "S16"),
+        ("backend", "S64"),
+        ("reason", "S256"),
+        ("unused", "V296"),
+    ]
+)
+
+
+class WorkerState(IntEnum):
+    """How a worker is, as the supervisor and the worker itself say it."""
+
+    EMPTY = 0
+    STARTING = 1
+    READY = 2
+    DRAINING = 3
+    FAILED = 4
+    """Not restarted any more; `reason` says why."""
+
+
+class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker, as read from the board. Times in seconds; ages count from now; counters never decrease."""
+
+    slot: int
+    state: str
+    pid: int
+    device: str
+    dtype: str
+    backend: str
+    reason: str
+    heartbeat_age_s: float
+    forward_age_s: float
+    """Since the last forward that succeeded; infinite before the first."""
+    forward_running_s: float
+    """How long the forward under way has taken; 0 when none is."""
+    idle: bool
+    budget_tokens: int
+    busy_s: float
+    batches: int
+    entries: int
+    pairs: int
+    tokens: int
+    padded_tokens: int
+    saved_tokens: int
+    out_of_memory: int
+    nan_scores: int
+    failures: int
+    restarts: int
+    memory_bytes: int
+    batch_tokens_buckets: list[int]
+    """Batches of at most each of BATCH_TOKENS_BOUNDS tokens, then all of them: cumulative."""
+    forward_seconds_buckets: list[int]
+    """Likewise for FORWARD_SECONDS_BOUNDS."""
+    forward_seconds_sum: float
+
+    def ready(self, fresh_s: float) -> bool:
+        """Warmed up, and heard of within `fresh_s`."""
+        return self.state == "ready" and self.heartbeat_age_s <= fresh_s
+
+
+@dataclass(frozen=True, slots=True)
+class BoardShape:
+    """What is fixed when a queue is made."""
+
+    workers: int
+    owners: int
+    """HTTP processes, and so arenas."""
+    limit_tokens: int
+    padded: bool = False
+
+
+class Board:
+    """A mapping of the board's file; anyone may read, writers keep to their own fields."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("r+b") as file:
+            self._map = mmap.mmap(file.fileno(), 0)
+        if len(self._map) < HEADER.itemsize:
+            raise LayoutMismatch(f"{path} is too small to be a board")
+        self.header: NDArray[np.void] = np.frombuffer(self._map, HEADER, 1)
+        if bytes(self.header["magic"][0]) != MAGIC or int(self.header["version"][0]) != VERSION:
+            raise LayoutMismatch(f"{path} was made by another version of rerankd")
+        workers = int(self.header["workers"][0])
+        if len(self._map) != HEADER.itemsize + workers * SLOT.itemsize:
+            raise LayoutMismatch(f"{path} has {len(self._map)} bytes, which is not the size for {workers} workers")
+        self.slots: NDArray[np.void] = np.frombuffer(self._map, SLOT, workers, HEADER.itemsize)
+        self._virtual_time = memoryview(self._map)[64:72].cast("d")  # plain reads of shared numbers: a tenth of NumPy's cost
+        self._idle_at = [HEADER.itemsize + slot * SLOT.itemsize for slot in range(workers)]
+        self.shape = BoardShape(workers, int(self.header["owners"][0]), int(self.header["limit_tokens"][0]), bool(self.header["padded"][0]))
+
+    @staticmethod
+    def make(path: Path, shape: BoardShape) -> None:
+        """Create the file, all slots empty. Raises StartError when there is no room."""
+        create(path, HEADER.itemsize + shape.workers * SLOT.itemsize)
+        header = np.zeros(1, HEADER)
+        header["version"], header["workers"], header["owners"] = VERSION, shape.workers, shape.owners
+        header["limit_tokens"], header["padded"], header["made_at"] = shape.limit_tokens, shape.padded, time.monotonic()
+        header["magic"] = MAGIC
+        with path.open("r+b") as file:
+            file.write(header.tobytes())
+
+    @property
+    def virtual_time(self) -> float:
+        """How much fair service the waiting requests have had; see the planner."""
+        return self._virtual_time[0]
+
+    @virtual_time.setter
+    def virtual_time(self, value: float) -> None:
+        self._virtual_time[0] = value
+
+    def idle_workers(self) -> list[int]:
+        """Slots whose worker sleeps for want of work."""
+        return [slot for slot, at in enumerate(self._idle_at) if self._map[at]]
+
+    def budget_tokens(self) -> int:
+        """The smallest token budget among ready workers; 0 when none is ready."""
+        budgets = self.slots["budget_tokens"][self.slots["state"] == int(WorkerState.READY)]
+        return int(budgets.min()) if budgets.size else 0
+
+    def counters(self) -> tuple[int, float]:
+        """Tokens scored so far and seconds spent scoring them, over all workers."""
+        return int(self.slots["tokens"].sum()), float(self.slots["busy_s"].sum())
+
+    def workers(self, now: float | None = None) -> list[WorkerView]:
+        """A view of every slot."""
+        now = time.monotonic() if now is None else now
+        return [_view(index, slot, now) for index, slot in enumerate(self.slots)]
+
+    def close(self) -> None:
+        """Let go of the mapping."""
+        self._virtual_time.release()
+        del self.header, self.slots
+        try:
+            self._map.close()
+        except BufferError:  # somebody still holds a view; the mapping goes with it
+            return
+
+
+def _view(index: int, slot: np.void, now: float) -> WorkerView:
+    def text(name: str) -> str:
+        return bytes(slot[name]).rstrip(b"\0").decode("utf-8", "replace")
+
+    def counts(name: str) -> list[int]:
+        return [int(count) for count in np.cumsum(slot[name])]
+
+    started, ended = float(slot["forward_started"]), float(slot["forward_ended"])
+    state = int(slot["state"])
+    names = (
+        "budget_tokens",
+        "batches",
+        "entries",
+        "pairs",
+        "tokens",
+        "padded_tokens",
+        "saved_tokens",
+        "out_of_memory",
+        "nan_scores",
+        "failures",
+        "restarts",
+        "memory_bytes",
+        "pid",
+    )
+    return WorkerView(
+        slot=index,
+        state=WorkerState(min(state, WorkerState.FAILED)).name.lower(),
+        device=text("device"),
+        dtype=text("dtype"),
+        backend=text("backend"),
+        reason=text("reason"),
+        heartbeat_age_s=max(0.0, now - float(slot["heartbeat"])) if slot["heartbeat"] else float("inf"),
+        forward_age_s=max(0.0, now - ended) if ended else float("inf"),
+        forward_running_s=max(0.0, now - started) if started else 0.0,
+        idle=bool(slot["idle"]),
+        busy_s=float(slot["busy_s"]),
+        batch_tokens_buckets=counts("batch_tokens_buckets"),
+        forward_seconds_buckets=counts("forward_buckets"),
+        forward_seconds_sum=float(slot["forward_sum_s"]),
+        **{name: int(slot[name]) for name in names},
+    )

@@ -1,0 +1,320 @@
+"""The queue of one model, as claimers and workers use it: lease, complete, fail, give back, reap. Its directory is the whole queue.
+
+    board             the workers and virtual time
+    claim             lock file: who may plan a batch now
+    arena.<i>         one per HTTP process, and owner.<i>, the lock that its owner holds for life
+    owner.<i>.bell    rung when entries of arena <i> came to an end
+    worker.<k>.bell   rung when there may be work
+
+Putting and collecting are the owner's side: `batching/client.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batching.arena import ROW, Arena, ArenaShape, Corrupt, Payload, payload_bytes
+from batching.bell import Ringer, check_path
+from batching.board import Board, BoardShape
+from batching.files import FileLock, barrier
+from batching.planner import Limits, Rows, Waiting, plan
+from batching.states import LEASED, WAITING, Actor, State, move
+from batching.types import Float32s, Pack
+
+MAX_ATTEMPTS = 2
+"""How many workers an entry may have crashed before it fails."""
+
+
+class Failure(IntEnum):
+    """Why an entry FAILED; what lies in its row."""
+
+    NONE = 0
+    WORKER_LOST = 1
+    SCORING = 2
+    OUT_OF_MEMORY = 3
+    CORRUPT = 4
+
+
+@dataclass(frozen=True, slots=True)
+class LeasedEntry:
+    """A worker's right to one entry; it ends when the row's generation has moved on."""
+
+    arena: int
+    row: int
+    generation: int
+    payload: Payload
+    shared: bool
+    tokens: int
+    attempts: int
+    trace: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The entries of one batch, leased together at `leased_at` (monotonic seconds)."""
+
+    entries: tuple[LeasedEntry, ...]
+    leased_at: float
+
+    @property
+    def suspect(self) -> bool:
+        """Whether it holds an entry that was there when a worker died."""
+        return any(entry.attempts for entry in self.entries)
+
+    def pack(self) -> Pack:
+        """The entries' sequences end to end, copied out of shared memory. Raises Corrupt when lengths don't add up."""
+        payloads = [entry.payload for entry in self.entries]
+        sequences = np.array([len(payload.lengths) for payload in payloads], np.int32)
+        lengths = np.concatenate([payload.lengths for payload in payloads])
+        ends = np.cumsum(sequences)
+        tokens = np.add.reduceat(lengths.astype(np.int64), ends - sequences)
+        if (lengths <= 0).any() or (tokens != [len(payload.ids) for payload in payloads]).any():
+            raise Corrupt("an entry's lengths do not add up to its tokens")
+        return Pack(
+            ids=np.concatenate([payload.ids for payload in payloads]),
+            lengths=lengths,
+            splits=np.concatenate([payload.splits for payload in payloads]),
+            entry_sequences=sequences,
+            entry_scores=np.array([len(payload.scores) for payload in payloads], np.int32),
+            entry_shared=np.array([entry.shared for entry in self.entries], np.bool_),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class QueueShape:
+    """What is fixed when a queue is made: how many workers and owners, and how much may wait."""
+
+    board: BoardShape
+    arena: ArenaShape
+
+
+def make_queue(directory: Path, shape: QueueShape) -> None:
+    """Create the queue's directory and every file in it. Raises StartError when there is no room or the path is too long."""
+    check_path(directory / "worker.999.bell")
+    directory.mkdir(mode=0o700)
+    Board.make(directory / "board", shape.board)
+    for index in range(shape.board.owners):
+        Arena.make(directory / f"arena.{index}", shape.arena, index)
+
+
+def worker_bell(directory: Path, slot: int) -> Path:
+    """Where worker `slot` listens."""
+    return directory / f"worker.{slot}.bell"
+
+
+def owner_bell(directory: Path, index: int) -> Path:
+    """Where the owner of arena `index` listens."""
+    return directory / f"owner.{index}.bell"
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Waiting entries: where each lies (intp [n] each), and their fields."""
+
+    arenas: NDArray[np.intp]
+    rows: NDArray[np.intp]
+    waiting: Waiting
+    one_arena: bool
+
+    def by_arena(self, which: Rows) -> list[tuple[int, NDArray[np.intp]]]:
+        """(arena, rows) of the chosen ones, for each arena that has any."""
+        if not len(which):
+            return []
+        if self.one_arena:
+            return [(int(self.arenas[0]), self.rows[which])]
+        arenas, rows = self.arenas[which], self.rows[which]
+        return [(arena, rows[arenas == arena]) for arena in set(arenas.tolist())]
+
+
+class Queue:
+    """A claimer's view: all arenas, the board and the claim lock."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.board = Board(directory / "board")
+        self.arenas = [Arena(directory / f"arena.{index}") for index in range(self.board.shape.owners)]
+        self._claim = FileLock(directory / "claim")
+        self._ringer = Ringer()
+        self._owner_bells = [str(owner_bell(directory, index)) for index in range(len(self.arenas))]
+        self._worker_bells = [str(worker_bell(directory, slot)) for slot in range(self.board.shape.workers)]
+
+    def __repr__(self) -> str:
+        counts = {state.name.lower(): sum(int((arena.states == int(state)).sum()) for arena in self.arenas) for state in State if state}
+        return f"Queue({counts})"
+
+    def waiting(self) -> bool:
+        """Whether any entry waits; needs no lock."""
+        return any(len(arena.in_state(WAITING)) for arena in self.arenas)
+
+    def lease(self, worker: int, limits: Limits, now: float) -> Lease | None:
+        """Plan a batch and take its entries for `worker`; drops on the way what nobody waits for. None when nothing is to be had."""
+        with self._claim:
+            found = self._read_waiting()
+            if found is None:
+                return None
+            chosen = plan(found.waiting, limits, now, self.board.virtual_time)
+            self._move(found, chosen.drop, State.CANCELLED)
+            for arena, rows in found.by_arena(chosen.take):
+                table = self.arenas[arena].rows
+                table["worker"][rows] = worker
+                table["started"][rows] = 0
+                table["leased_at"][rows] = now
+            self._move(found, chosen.take, State.LEASED)
+            self.board.virtual_time = chosen.virtual_time
+        self._ring_owners(found.arenas[chosen.drop])
+        entries = [
+            self._entry(arena, row) for arena, row in zip(found.arenas[chosen.take].tolist(), found.rows[chosen.take].tolist(), strict=True)
+        ]
+        good = tuple(entry for entry in entries if entry)
+        return Lease(good, now) if good else None
+
+    def drop_unwanted(self, now: float) -> int:
+        """Drop expired and cancelled entries without leasing any: what the supervisor does while no worker can. How many."""
+        with self._claim:
+            found = self._read_waiting()
+            if found is None:
+                return 0
+            drop = plan(found.waiting, Limits(0), now, self.board.virtual_time).drop
+            self._move(found, drop, State.CANCELLED)
+        self._ring_owners(found.arenas[drop])
+        return len(drop)
+
+    def start(self, lease: Lease) -> None:
+        """Note that these entries now are on the device: should the worker die, they are the suspects."""
+        for entry in lease.entries:
+            self.arenas[entry.arena].rows["started"][entry.row] = 1
+
+    def complete(self, lease: Lease, scores: Float32s, forward_s: float) -> None:
+        """Write the raw scores (float32, entry after entry) where the pairs lie and move the entries to DONE."""
+        at, tokens = 0, sum(entry.tokens for entry in lease.entries)
+        for entry in lease.entries:
+            count = len(entry.payload.scores)
+            if self._holds(entry):
+                rows = self.arenas[entry.arena].rows
+                entry.payload.scores[:] = scores[at : at + count]
+                rows["forward_s"][entry.row] = forward_s
+                rows["batch_tokens"][entry.row] = tokens
+            at += count
+        self._finish(lease, State.DONE)
+
+    def fail(self, lease: Lease, failure: Failure) -> None:
+        """Move the entries to FAILED for `failure`."""
+        for entry in lease.entries:
+            self.arenas[entry.arena].rows["failure"][entry.row] = failure
+        self._finish(lease, State.FAILED)
+
+    def give_back(self, lease: Lease, *, suspect: bool) -> None:
+        """Return the entries to WAITING, as suspects to be scored alone when their batch failed."""
+        if suspect:
+            for entry in lease.entries:
+                self.arenas[entry.arena].rows["attempts"][entry.row] += 1
+        self._finish(lease, State.WAITING)
+        self.ring_workers()
+
+    def _holds(self, entry: LeasedEntry) -> bool:
+        """Whether the lease still is what it was: not reaped, not another entry by now."""
+        arena = self.arenas[entry.arena]
+        return bool(arena.states[entry.row] == LEASED and arena.rows["generation"][entry.row] == entry.generation)
+
+    def _finish(self, lease: Lease, state: State) -> None:
+        """Move what is still this worker's; a lease that was reaped meanwhile is left alone."""
+        barrier()
+        by_arena: dict[int, list[int]] = {}
+        for entry in lease.entries:
+            if self._holds(entry):
+                by_arena.setdefault(entry.arena, []).append(entry.row)
+        for index, rows in by_arena.items():
+            move(self.arenas[index].states, np.array(rows), State.LEASED, state, Actor.WORKER)
+            self._ringer.ring(self._owner_bells[index])
+
+    def reap(self, worker: int) -> int:
+        """Take the leases of a dead worker back: entries return to WAITING, those that were on the device as suspects; how many.
+
+        An entry that crashed its worker MAX_ATTEMPTS times fails. The caller knows that the worker's process has ended.
+        """
+        reaped = 0
+        with self._claim:
+            for arena in self.arenas:
+                rows = np.flatnonzero(arena.states == LEASED)
+                rows = rows[arena.rows["worker"][rows] == worker]
+                arena.rows["attempts"][rows] += arena.rows["started"][rows]
+                arena.rows["started"][rows] = 0
+                spent = arena.rows["attempts"][rows] >= MAX_ATTEMPTS
+                arena.rows["failure"][rows[spent]] = Failure.WORKER_LOST
+                move(arena.states, rows[spent], State.LEASED, State.FAILED, Actor.REAPER)
+                move(arena.states, rows[~spent], State.LEASED, State.WAITING, Actor.REAPER)
+                reaped += len(rows)
+        if reaped:
+            self._ring_owners(np.arange(len(self.arenas)))
+            self.ring_workers()
+        return reaped
+
+    def ring_workers(self) -> None:
+        """Wake every worker."""
+        for path in self._worker_bells:
+            self._ringer.ring(path)
+
+    def _ring_owners(self, arenas: NDArray[np.intp]) -> None:
+        for index in set(arenas.tolist()):
+            self._ringer.ring(self._owner_bells[index])
+
+    def _read_waiting(self) -> _Found | None:
+        """All waiting entries, and what the planner reads of them."""
+        spans = [(index, rows) for index, arena in enumerate(self.arenas) if len(rows := arena.in_state(WAITING))]
+        if not spans:
+            return None
+        lines = [self.arenas[index].gather(rows) for index, rows in spans]
+        table = (lines[0] if len(lines) == 1 else np.concatenate(lines)).view(ROW)[:, 0]
+        return _Found(
+            arenas=np.repeat([index for index, _ in spans], [len(rows) for _, rows in spans]),
+            rows=spans[0][1] if len(spans) == 1 else np.concatenate([rows for _, rows in spans]),
+            waiting=Waiting(
+                request=table["request"],
+                start_tag=table["start_tag"],
+                priority=table["priority"],
+                cost=table["cost"],
+                scores=table["scores"],
+                deadline=table["deadline"],
+                cancelled=table["cancel"] != 0,
+                attempts=table["attempts"],
+            ),
+            one_arena=len(spans) == 1,
+        )
+
+    def _move(self, found: _Found, which: Rows, new: State) -> None:
+        for arena, rows in found.by_arena(which):
+            move(self.arenas[arena].states, rows, State.WAITING, new, Actor.CLAIMER)
+
+    def _entry(self, arena: int, row: int) -> LeasedEntry | None:
+        """The leased entry; None, and failed, when its row can't be true."""
+        fields = self.arenas[arena].row(row)
+        try:
+            payload = self.arenas[arena].payload(fields.offset, fields.sequences, fields.scores, fields.tokens)
+            if not fields.sequences or not fields.tokens:
+                raise Corrupt("an entry without sequences")
+        except Corrupt:
+            self.arenas[arena].rows["failure"][row] = Failure.CORRUPT
+            move(self.arenas[arena].states, np.array([row]), State.LEASED, State.FAILED, Actor.WORKER)
+            self._ringer.ring(self._owner_bells[arena])
+            return None
+        return LeasedEntry(arena, row, fields.generation, payload, bool(fields.shared), fields.tokens, fields.attempts, fields.trace)
+
+    def close(self) -> None:
+        """Let go of every mapping and file."""
+        for arena in self.arenas:
+            arena.close()
+        self.board.close()
+        self._claim.close()
+        self._ringer.close()
+
+
+def queue_shape(*, workers: int, owners: int, limit_tokens: int, max_request_scores: int, padded: bool = False) -> QueueShape:
+    """Sizes that hold `limit_tokens` waiting tokens in any one arena, with room for fragments and for the per-pair words."""
+    heap = payload_bytes(max_request_scores, max_request_scores, limit_tokens) * 5 // 4
+    rows = max(1024, min(16384, limit_tokens // 64))
+    return QueueShape(BoardShape(workers, owners, limit_tokens, padded), ArenaShape(rows, (heap + 4095) // 4096 * 4096))
