@@ -1,0 +1,236 @@
+"""The workers of one queue as their parent sees them: spawn, watch, restart with back-off, reap, stop.
+
+What to do next is decided by `next_action`, which is pure; `Pool.poll` looks, decides and acts, and is called several times a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+
+import msgspec
+
+from batching.board import WorkerState, WorkerView
+from batching.lifeline import Lifeline
+from batching.queue import Queue
+from batching.worker import EXIT_CANNOT_LOAD, WorkerConfig
+
+logger = logging.getLogger("rerankd.pool")
+
+
+class Policy(msgspec.Struct, frozen=True, kw_only=True):
+    """When a worker counts as stuck, and how often it is started again. Times in seconds."""
+
+    forward_limit_s: float = 60.0
+    load_limit_s: float = 1800.0
+    backoff_s: float = 0.25
+    max_backoff_s: float = 30.0
+    max_crashes: int = 5
+    """Crashes in a row, none of them after a successful forward, before the worker is given up."""
+
+
+class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker to run: which scorer, with which options, in which environment."""
+
+    factory: str
+    options: dict[str, object] = {}
+    budget_tokens: int = 0
+    max_pairs: int | None = None
+    environment: dict[str, str] = {}
+
+
+class Action(Enum):
+    """What a worker needs now."""
+
+    NOTHING = auto()
+    SPAWN = auto()
+    KILL = auto()
+    BURY = auto()
+    """Its process has ended: reap its leases, and note the crash."""
+    GIVE_UP = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class ChildView:
+    """A worker's process as its parent sees it at one moment.
+
+    Ages in seconds; `exit_code` is None while it lives or before it was started.
+    """
+
+    running: bool
+    exit_code: int | None
+    state: str
+    age_s: float
+    heartbeat_age_s: float
+    forward_running_s: float
+    crashes: int
+    ended_age_s: float
+
+
+def next_action(child: ChildView, policy: Policy) -> Action:
+    """What to do with one worker. A hang is a heart that stopped, or a forward under way, for longer than the forward limit."""
+    if child.exit_code is not None:
+        return Action.BURY
+    if not child.running:
+        return _start_again(child, policy)
+    if child.state == "starting":
+        return Action.KILL if child.age_s > policy.load_limit_s else Action.NOTHING
+    stuck = max(child.heartbeat_age_s, child.forward_running_s) > policy.forward_limit_s
+    return Action.KILL if stuck else Action.NOTHING
+
+
+def _start_again(child: ChildView, policy: Policy) -> Action:
+    if child.crashes >= policy.max_crashes:
+        return Action.GIVE_UP if child.state != "failed" else Action.NOTHING
+    return Action.SPAWN if child.ended_age_s >= backoff_s(child.crashes, policy) else Action.NOTHING
+
+
+def backoff_s(crashes: int, policy: Policy) -> float:
+    """How long to wait after this many crashes in a row: none after the first, which may have been bad luck."""
+    return 0.0 if crashes <= 1 else float(min(policy.max_backoff_s, policy.backoff_s * 2 ** (crashes - 2)))
+
+
+class _Child:
+    """A slot and the process that holds it, if any."""
+
+    def __init__(self, slot: int, spec: WorkerSpec) -> None:
+        self.slot, self.spec = slot, spec
+        self.process: subprocess.Popen[bytes] | None = None
+        self.started_at = self.ended_at = 0.0
+        self.crashes = self.batches_before = 0
+        self.killed_for = ""
+
+    def view(self, worker: WorkerView, now: float) -> ChildView:
+        code = self.process.poll() if self.process else None
+        return ChildView(
+            running=self.process is not None,
+            exit_code=code,
+            state=worker.state,
+            age_s=now - self.started_at,
+            heartbeat_age_s=min(worker.heartbeat_age_s, now - self.started_at),
+            forward_running_s=min(worker.forward_running_s, now - self.started_at),
+            crashes=self.crashes,
+            ended_age_s=now - self.ended_at,
+        )
+
+
+class Pool:
+    """All workers of one queue. The only reaper of their leases."""
+
+    def __init__(self, directory: Path, specs: list[WorkerSpec], policy: Policy, lifeline: Lifeline, log_level: str = "INFO") -> None:
+        self._directory, self._policy, self._log_level = directory, policy, log_level
+        self.queue = Queue(directory)
+        self._children = [_Child(slot, spec) for slot, spec in enumerate(specs)]
+        self._lifeline = lifeline
+        self.stopping = False
+
+    def __repr__(self) -> str:
+        return f"Pool({[worker.state for worker in self.workers()]})"
+
+    def workers(self) -> list[WorkerView]:
+        """How the workers are."""
+        return self.queue.board.workers()
+
+    def pids(self) -> list[int]:
+        """Processes that live now."""
+        return [child.process.pid for child in self._children if child.process and child.process.poll() is None]
+
+    def poll(self, now: float | None = None) -> None:
+        """Do for each worker what it needs now, and drop what nobody waits for while no worker does."""
+        now = time.monotonic() if now is None else now
+        views = self.queue.board.workers(now)
+        for child, worker in zip(self._children, views, strict=True):
+            self._act(child, worker, next_action(child.view(worker, now), self._policy), now)
+        if not any(worker.state == "ready" for worker in views):
+            self.queue.drop_unwanted(now)
+
+    def _act(self, child: _Child, worker: WorkerView, action: Action, now: float) -> None:
+        if action is Action.BURY:
+            self._bury(child, worker, now)
+        elif action is Action.SPAWN and not self.stopping:
+            self._spawn(child, now)
+        elif action is Action.KILL and child.process and not child.killed_for:
+            child.killed_for = f"no sign of life for {self._policy.forward_limit_s:g} s"
+            logger.error("worker %d on %s is stuck: %s; killing it", child.slot, worker.device or "its device", child.killed_for)
+            child.process.kill()
+        elif action is Action.GIVE_UP:
+            self._set(child, "state", WorkerState.FAILED)
+            logger.error("worker %d is given up after %d crashes in a row: %s", child.slot, child.crashes, worker.reason)
+
+    def _spawn(self, child: _Child, now: float) -> None:
+        spec = child.spec
+        config = WorkerConfig(
+            directory=str(self._directory), slot=child.slot, factory=spec.factory, options=spec.options, budget_tokens=spec.budget_tokens,
+            max_pairs=spec.max_pairs, lifeline=self._lifeline.reading, log_level=self._log_level,
+        )  # fmt: skip
+        self._set(child, "state", WorkerState.STARTING)
+        if child.started_at:
+            self.queue.board.slots["restarts"][child.slot] += 1
+        child.started_at, child.killed_for = now, ""
+        child.batches_before = int(self.queue.board.slots["batches"][child.slot])
+        command = [sys.executable, "-m", "batching.worker", msgspec.json.encode(config).decode()]
+        child.process = subprocess.Popen(command, env={**os.environ, **spec.environment}, pass_fds=(self._lifeline.reading,))
+
+    def _bury(self, child: _Child, worker: WorkerView, now: float) -> None:
+        """The process has ended: take its leases back and decide whether it was a crash in a row."""
+        if child.process is None or child.process.returncode is None:
+            return
+        code, child.process = child.process.returncode, None
+        child.ended_at = now
+        reaped = self.queue.reap(child.slot)
+        if code == 0 and self.stopping:
+            return
+        child.crashes = 1 if worker.batches > child.batches_before else child.crashes + 1
+        self._set(child, "idle", 0)
+        self._set(child, "forward_started", 0.0)
+        self._set(child, "state", WorkerState.STARTING)
+        if code == EXIT_CANNOT_LOAD:
+            child.crashes = max(child.crashes, self._policy.max_crashes)
+            return
+        reason = f"worker {child.slot} ended with {exit_words(code)}" + (f" ({child.killed_for})" if child.killed_for else "")
+        self._set(child, "reason", reason.encode()[:256])
+        logger.error("%s; %d leased entries go back to waiting", reason, reaped)
+
+    def _set(self, child: _Child, name: str, value: object) -> None:
+        self.queue.board.slots[name][child.slot] = value
+
+    def failed(self) -> str | None:
+        """Why no worker of this pool will ever be ready, if that is so."""
+        workers = self.workers()
+        return workers[0].reason if all(worker.state == "failed" for worker in workers) else None
+
+    def stop(self, limit_s: float) -> None:
+        """Ask every worker to finish what it has leased; kill what has not after `limit_s`."""
+        self.stopping = True
+        processes = [child.process for child in self._children if child.process]
+        for process in processes:
+            process.send_signal(signal.SIGTERM)
+            process.send_signal(signal.SIGCONT)  # a stopped process could not hear it
+        until = time.monotonic() + limit_s
+        for process in processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, until - time.monotonic()))
+            process.kill()
+            process.wait()
+
+    def close(self) -> None:
+        """Let go of the queue."""
+        self.queue.close()
+
+
+def exit_words(code: int) -> str:
+    """An exit code as a person reads it."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return signal.Signals(-code).name
+    except ValueError:
+        return f"signal {-code}"

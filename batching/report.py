@@ -1,0 +1,98 @@
+"""What a worker says of itself on the board. The only writer of its slot's fields."""
+
+from __future__ import annotations
+
+import os
+import time
+from bisect import bisect_left
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from batching.board import BATCH_TOKENS_BOUNDS, FORWARD_SECONDS_BOUNDS, Board, WorkerState
+from batching.queue import Lease
+from batching.types import Float32s, Pack
+
+if TYPE_CHECKING:
+    from batching.worker import LoadedScorer
+
+
+class Report:
+    """Writes to slot `slot` of a board; counters go on from what lies there."""
+
+    def __init__(self, board: Board, slot: int) -> None:
+        self._slots, self._slot = board.slots, slot
+
+    def _set(self, name: str, value: object) -> None:
+        self._slots[name][self._slot] = value
+
+    def _add(self, name: str, value: float) -> None:
+        self._slots[name][self._slot] += value
+
+    def starting(self) -> None:
+        """The process is there; nothing is loaded yet."""
+        self._set("pid", os.getpid())
+        self._set("idle", 0)
+        self._set("forward_started", 0.0)
+        self._set("state", WorkerState.STARTING)
+        self.beat()
+
+    def reason(self, text: str) -> None:
+        """Why this worker can't be."""
+        self._set("reason", text.encode()[:256])
+
+    def ready(self, scorer: LoadedScorer, budget_tokens: int) -> None:
+        """Loaded and warmed up: a forward has succeeded."""
+        self._set("device", scorer.device.encode())
+        self._set("dtype", scorer.dtype.encode())
+        self._set("backend", scorer.backend.encode())
+        self._set("memory_bytes", scorer.memory_bytes())
+        self.budget(budget_tokens)
+        self._set("forward_ended", time.monotonic())
+        self.beat()
+        self._set("state", WorkerState.READY)
+
+    def draining(self) -> None:
+        """Finishing what is leased, taking nothing new."""
+        self._set("state", WorkerState.DRAINING)
+
+    def gone(self) -> None:
+        """Stopped as told."""
+        self._set("state", WorkerState.EMPTY)
+
+    def beat(self) -> None:
+        """Alive now."""
+        self._set("heartbeat", time.monotonic())
+
+    def idle(self, idle: bool) -> None:
+        """Whether a ring is worth while."""
+        self._set("idle", int(idle))
+
+    def budget(self, tokens: int) -> None:
+        """The token budget in force."""
+        self._set("budget_tokens", tokens)
+
+    def forward_begins(self, began: float) -> None:
+        """When the oldest batch on the device went there; 0 when none is there."""
+        self._set("forward_started", began)
+
+    def forward_ends(self, lease: Lease, pack: Pack, scores: Float32s, forward_s: float) -> None:
+        """A batch came back."""
+        self._set("forward_ended", time.monotonic())
+        self._add("busy_s", forward_s)
+        self._add("forward_sum_s", forward_s)
+        self._add("batches", 1)
+        self._add("entries", len(lease.entries))
+        self._add("pairs", len(scores))
+        self._add("tokens", pack.tokens)
+        self._add("nan_scores", int(np.isnan(scores).sum()))
+        self._slots["batch_tokens_buckets"][self._slot][bisect_left(BATCH_TOKENS_BOUNDS, pack.tokens)] += 1
+        self._slots["forward_buckets"][self._slot][bisect_left(FORWARD_SECONDS_BOUNDS, forward_s)] += 1
+
+    def out_of_memory(self) -> None:
+        """The device's memory did not hold a batch."""
+        self._add("out_of_memory", 1)
+
+    def failure(self) -> None:
+        """A batch failed with an exception."""
+        self._add("failures", 1)
