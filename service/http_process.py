@@ -1,0 +1,138 @@
+"""An HTTP process: Granian, embedded in our own process so that we own its life, serving the Litestar application. Never imports torch.
+
+The supervisor starts it as `python -m service.http_process DIRECTORY INDEX SOCKET LIFELINE`, the last two being descriptors; everything
+else stands in DIRECTORY/plan.json.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from batching import lifeline
+from batching.families.card import ModelCard
+from service.listen import BACKLOG
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from litestar import Litestar
+
+BACKPRESSURE = 16384
+"""Requests that Granian hands to the application at once: admission decides, not the server."""
+
+
+class ServedPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """A model to serve: its card, and the directory of its queue."""
+
+    card: ModelCard
+    queue: str
+
+
+class ServicePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What the supervisor tells every HTTP process.
+
+    A file in the private runtime directory, since settings hold hashed keys and a command line is public.
+    """
+
+    settings: Settings
+    served: list[ServedPlan]
+
+
+def plan_file(directory: Path) -> Path:
+    """Where the plan lies."""
+    return directory / "plan.json"
+
+
+def metrics_directory(directory: Path) -> Path:
+    """Where the processes' metric files lie."""
+    return directory / "metrics"
+
+
+def build(directory: Path, index: int, plan: ServicePlan) -> Litestar:
+    """The application, its queues not yet open."""
+    from batching.client import QueueClient
+    from batching.families.encode import Encoder
+    from service.app import create_app
+    from service.models import Served
+
+    def served(one: ServedPlan) -> Served:
+        return Served(one.card, Encoder(one.card), lambda: QueueClient.open(Path(one.queue), index))
+
+    return create_app(plan.settings, [served(one) for one in plan.served], index, metrics_directory(directory))
+
+
+def server(app: Any, settings: Settings, listener: socket.socket) -> Any:
+    """Granian, embedded, on a socket that somebody else bound."""
+    from granian._granian import SocketHolder  # the public modules only make sockets of their own
+    from granian.constants import HTTPModes, Interfaces
+    from granian.server.embed import Server
+
+    make_holder: Any = SocketHolder
+    holder: Any = make_holder(listener.fileno(), listener.family == socket.AF_UNIX, BACKLOG)
+
+    class Inherited(Server):
+        """Granian's embedded server listens for itself; ours is told where."""
+
+        def _init_shared_socket(self) -> None:
+            self._shd = holder
+
+    return Inherited(
+        app,
+        interface=Interfaces.ASGI,
+        http=HTTPModes.auto if settings.http2 else HTTPModes.http1,
+        websockets=False,
+        backlog=BACKLOG,
+        backpressure=BACKPRESSURE,
+        log_enabled=False,
+        ssl_cert=Path(settings.tls_cert) if settings.tls_cert else None,
+        ssl_key=Path(settings.tls_key) if settings.tls_key else None,
+    )
+
+
+async def serve(app: Litestar, settings: Settings, listener: socket.socket) -> None:
+    """Serve until SIGTERM, then drain: readiness false, a grace in which requests are still taken, in-flight ones finished."""
+    granian = server(app, settings, listener)
+    loop = asyncio.get_running_loop()
+    stopping = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stopping.set)
+    loop.add_signal_handler(signal.SIGHUP, app.state.reload)
+    loop.add_signal_handler(signal.SIGINT, lambda: None)  # a terminal's Ctrl-C reaches every process; the supervisor stops them in order
+    running = asyncio.ensure_future(granian.serve())
+    stop = asyncio.ensure_future(stopping.wait())
+    await asyncio.wait((running, stop), return_when=asyncio.FIRST_COMPLETED)
+    if running.done():
+        stop.cancel()
+        running.result()
+        raise RuntimeError("the HTTP server ended by itself")
+    app.state.drain()
+    await asyncio.sleep(settings.drain_grace)
+    granian.stop()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(running, settings.drain_timeout)
+
+
+def main(directory: str, index: str, descriptor: str, pipe: str) -> None:
+    """Run one HTTP process to its end."""
+    lifeline.hold(int(pipe))
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    plan = msgspec.json.decode(plan_file(Path(directory)).read_bytes(), type=ServicePlan)
+    listener = socket.socket(fileno=int(descriptor))
+    import uvloop
+
+    from service import logs
+
+    logs.set_up(plan.settings, f"http-{index}")
+    app = build(Path(directory), int(index), plan)
+    uvloop.run(serve(app, plan.settings, listener))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

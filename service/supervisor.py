@@ -1,0 +1,144 @@
+"""`rerankd serve`: parent of the HTTP processes and of every model's workers. It makes the runtime directory, starts, watches, restarts,
+stops in order, and removes the directory. It serves nothing itself, so that it has little to die of.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+
+from batching.errors import StartError
+from batching.families.card import ModelCard
+from batching.lifeline import Lifeline
+from batching.pool import Policy, Pool, WorkerSpec
+from batching.queue import make_queue, queue_shape
+from service import listen
+from service.http_pool import HttpPool
+from service.http_process import ServedPlan, ServicePlan, metrics_directory, plan_file
+from service.runtime_dir import RuntimeDir, base
+from service.settings import Settings
+
+log = logging.getLogger("rerankd.supervisor")
+
+POLL_S = 0.05
+STOP_WORKERS_S = 10.0
+
+
+class ModelPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """A model to serve and the workers that serve it."""
+
+    card: ModelCard
+    workers: list[WorkerSpec]
+
+
+class Supervisor:
+    """One service, from start to stop."""
+
+    def __init__(self, settings: Settings, models: Sequence[ModelPlan]) -> None:
+        self._settings = settings
+        self._signals: list[int] = []
+        self._sockets = listen.listen(settings.host, settings.port, settings.uds, settings.workers)
+        self.address = listen.address(self._sockets, tls=bool(settings.tls_cert))
+        self._runtime = RuntimeDir(base(dict(os.environ), settings.runtime_dir), instance_name(settings, self.address))
+        self._lifeline = Lifeline()
+        self._pools = [self._make_pool(index, model) for index, model in enumerate(models)]
+        self._http = self._make_http(models)
+        self._said_ready = False
+
+    def _make_pool(self, index: int, model: ModelPlan) -> Pool:
+        directory = self._runtime.path / str(index)
+        shape = queue_shape(
+            workers=len(model.workers),
+            owners=self._settings.workers,
+            limit_tokens=self._settings.queue_tokens,
+            max_request_scores=self._settings.max_documents,
+        )
+        make_queue(directory, shape)
+        return Pool(
+            directory, model.workers, Policy(forward_limit_s=self._settings.forward_limit), self._lifeline, self._settings.log_level.upper()
+        )
+
+    def _make_http(self, models: Sequence[ModelPlan]) -> HttpPool:
+        metrics_directory(self._runtime.path).mkdir()
+        served = [ServedPlan(card=model.card, queue=str(self._runtime.path / str(index))) for index, model in enumerate(models)]
+        plan_file(self._runtime.path).write_bytes(msgspec.json.encode(ServicePlan(settings=self._settings, served=served)))
+        return HttpPool(self._runtime.path, self._sockets, self._lifeline)
+
+    def run(self) -> int:
+        """Serve until told to stop; returns the exit code. A model that can't be loaded ends the start. Never leaves a child behind."""
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda caught, _frame: self._signals.append(caught))
+        try:
+            self._watch()
+            self._drain()
+        finally:
+            self._stop()
+        return 0
+
+    def _watch(self) -> None:
+        """Poll children until a signal says stop. Raises StartError when no worker of a model can ever be ready."""
+        while True:
+            while self._signals:
+                if self._signals.pop(0) != signal.SIGHUP:
+                    return
+                self._http.send(signal.SIGHUP)
+            self._poll()
+            time.sleep(POLL_S)
+
+    def _poll(self) -> None:
+        for pool in self._pools:
+            pool.poll()
+            reason = pool.failed()
+            if reason and not self._said_ready:
+                raise StartError(reason)
+        self._http.poll()
+        if not self._said_ready and all(self._pool_ready(pool) for pool in self._pools) and self._http.all_beating():
+            self._said_ready = True
+            log.info("ready: %s (%s)", self.address, "; ".join(self._describe(pool) for pool in self._pools))
+
+    @staticmethod
+    def _pool_ready(pool: Pool) -> bool:
+        return any(worker.state == "ready" for worker in pool.workers())
+
+    @staticmethod
+    def _describe(pool: Pool) -> str:
+        worker = next(worker for worker in pool.workers() if worker.state == "ready")
+        return f"{len(pool.workers())} workers on {worker.device}, {worker.dtype}, {worker.backend}, {worker.budget_tokens} tokens a batch"
+
+    def _drain(self) -> None:
+        """HTTP processes first: they turn readiness false, finish what is in flight and end; the workers serve them meanwhile.
+
+        A second signal ends the wait at once.
+        """
+        log.info("draining")
+        self._http.stopping = True
+        self._http.send(signal.SIGTERM)
+        until = time.monotonic() + self._settings.drain_grace + self._settings.drain_timeout + 1.0
+        while self._http.running() and time.monotonic() < until and not self._signals:
+            for pool in self._pools:
+                pool.poll()
+            time.sleep(POLL_S / 5)
+
+    def _stop(self) -> None:
+        """End every child and leave nothing behind."""
+        self._http.kill()
+        for pool in self._pools:
+            pool.stop(0.0 if self._signals else STOP_WORKERS_S)
+            pool.close()
+        self._lifeline.close()
+        listen.close(self._sockets, self._settings.uds)
+        self._runtime.remove()
+        log.info("stopped")
+
+
+def instance_name(settings: Settings, address: str) -> str:
+    """What tells this instance from others on the machine: its port, or its Unix socket."""
+    if settings.uds:
+        return "uds-" + str(Path(settings.uds).resolve()).strip("/").replace("/", "-")[-40:]
+    return address.rpartition(":")[2]
