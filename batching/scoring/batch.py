@@ -28,6 +28,10 @@ class Forward(Protocol):
     backend: str
     padded: bool
 
+    def arrays(self, layout: Layout) -> dict[str, Int32s]:
+        """Host arrays that `hidden` needs among the batch's tensors, beside those that every batch has."""
+        ...
+
     def hidden(self, batch: Batch) -> Tensor:
         """Final hidden states of every token of the row, [T, H], in the model's number type."""
         ...

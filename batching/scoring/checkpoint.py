@@ -6,17 +6,19 @@ transformers fills a missing head with random numbers and only logs it; here tha
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
 from batching.errors import UnsupportedModel
 from batching.families.card import ModelCard
 from batching.scoring.attention import NAME
+from batching.scoring.native import native_config
 
 HEAD_PARTS = frozenset({"classifier", "classification_head", "pre_classifier", "pooler", "head", "score"})
 """Names under which the classes keep their heads; those weights are read in float32 whatever the body's number type."""
@@ -29,6 +31,9 @@ NAMED_KEYS = 4
 
 def read_config(card: ModelCard) -> PreTrainedConfig:
     """The checkpoint's config.json as transformers' class; raises UnsupportedModel when transformers has no class for it."""
+    translated = native_config(card)
+    if translated is not None:
+        return translated
     try:
         return AutoConfig.from_pretrained(folder(card), local_files_only=True, trust_remote_code=False)
     except (ValueError, KeyError, OSError) as error:
@@ -40,45 +45,63 @@ def folder(card: ModelCard) -> Path:
     return Path(card.path) / card.transformer
 
 
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """Beginnings of tensor names that may differ: `missing` from the files because nothing reads them, `extra` because others read them."""
+
+    missing: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+
+
 def load_model(
-    card: ModelCard, kind: type[PreTrainedModel], config: PreTrainedConfig, dtype: torch.dtype, *, unread: Iterable[str] = (), **extra: Any
+    card: ModelCard,
+    kind: type[PreTrainedModel],
+    config: PreTrainedConfig,
+    dtype: torch.dtype,
+    allowed: Allowed | None = None,
+    tensors: dict[str, Tensor] | None = None,
 ) -> PreTrainedModel:
     """`kind` with the checkpoint's weights on the CPU, ready to infer, its head parts in float32.
 
-    `unread`: beginnings of the model's own tensors that nothing will read, so that they may be missing. `extra` goes to from_pretrained
-    (a ready state_dict, or the class's own options). Raises UnsupportedModel and names the keys.
+    `tensors`: the weights under the class's own names, where the files have others. Raises UnsupportedModel and names the keys.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     kind = type(kind.__name__, (kind,), {"_keep_in_fp32_modules_strict": set(HEAD_PARTS)})
-    source = None if "state_dict" in extra else folder(card)
+    options: dict[str, Any] = {} if tensors is None else {"state_dict": tensors}
     try:
         model, report = kind.from_pretrained(
-            source, config=config, dtype=dtype, attn_implementation=NAME, use_safetensors=True, local_files_only=True,
-            output_loading_info=True, **extra,
-        )  # fmt: skip
+            folder(card) if tensors is None else None,
+            config=config,
+            dtype=dtype,
+            # DeBERTa and the like know only their own attention
+            attn_implementation=NAME if kind._supports_attention_backend else "eager",
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+            **options,
+        )
     except (ValueError, KeyError, OSError, RuntimeError) as error:
         raise UnsupportedModel(f"{card.name}: its weights can't be loaded as {kind.__name__}: {first_line(error)}") from error
-    check_report(card, report, tuple(unread))
+    check_report(card, report, allowed or Allowed())
     return model.eval()
 
 
-def check_report(card: ModelCard, report: dict[str, Any], unread: tuple[str, ...] = ()) -> None:
+def check_report(card: ModelCard, report: dict[str, Any], allowed: Allowed) -> None:
     """Refuse a checkpoint that did not fill its class exactly; `report` is transformers' loading info."""
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith(unread or ("\0",)))
+    missing = sorted(key for key in report["missing_keys"] if not key.startswith(allowed.missing))
     if missing:
         raise UnsupportedModel(
             f"{card.name}: {named(missing)} missing from its weights, and would be random; is this a reranker's checkpoint?"
         )
-    unexpected = sorted(key for key in report["unexpected_keys"] if not HARMLESS.search(key))
+    unexpected = sorted(key for key in report["unexpected_keys"] if not HARMLESS.search(key) and not key.startswith(allowed.extra))
     if unexpected:
         raise UnsupportedModel(
             f"{card.name}: {named(unexpected)} in its weights have no place in {card.architecture}; it computes something else"
         )
     if report["mismatched_keys"]:
-        raise UnsupportedModel(
-            f"{card.name}: {named(sorted(key for key, *_ in report['mismatched_keys']))} have another shape than config.json says"
-        )
+        shapes = named(sorted(key for key, *_ in report["mismatched_keys"]))
+        raise UnsupportedModel(f"{card.name}: {shapes} have another shape than config.json says")
 
 
 def named(keys: list[str]) -> str:

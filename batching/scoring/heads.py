@@ -96,6 +96,18 @@ class LinearHead:
         return rows @ weight + self._bias
 
 
+class ChainHead:
+    """A chain of modules that ends in one number per row."""
+
+    def __init__(self, chain: nn.Module) -> None:
+        self.module = chain
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """See `Head`."""
+        scores: Tensor = self.module(rows)
+        return scores[:, 0]
+
+
 def cosines(left: Tensor, right: Tensor) -> Tensor:
     """Cosine of matching rows, float32 [N]."""
     return functional.cosine_similarity(left.float(), right.float(), dim=-1)

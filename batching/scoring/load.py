@@ -2,40 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import cast
 
 import torch
-from transformers import (
-    MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING,
-    MODEL_MAPPING,
-    PreTrainedConfig,
-    PreTrainedModel,
-)
+from transformers import PreTrainedModel
 
 from batching.errors import SettingError, UnsupportedModel
 from batching.families.card import ModelCard
-from batching.scoring.attention import choose_kernel
-from batching.scoring.batch import Forward, Reader
-from batching.scoring.checkpoint import load_model, read_config
-from batching.scoring.heads import OwnHead, RowRead
+from batching.scoring.attention import RUNS, choose_kernel
+from batching.scoring.batch import Forward
 from batching.scoring.lanes import lane_for
-from batching.scoring.modules import read_chain
 from batching.scoring.options import DTypeChoice, ScoringOptions
 from batching.scoring.packed import PackedForward
-from batching.scoring.readers import EmbeddingReader, PairReader, QueryCache
+from batching.scoring.padded import PaddedForward
+from batching.scoring.parts import take_apart
 from batching.scoring.scorer import PackedScorer
 from batching.scoring.segments import Kernel
 
 BFLOAT16_CAPABILITY = (8, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """A checkpoint taken apart: the body that every token passes, and the reader that owns the head."""
-
-    base: PreTrainedModel
-    reader: Reader
+FLOAT16_UNSAFE = frozenset({"gemma", "gemma2", "qwen2", "deberta-v2"})
+"""Model types with reports of NaN in float16 (models.md G13)."""
 
 
 def load_scorer(card: ModelCard, options: ScoringOptions) -> PackedScorer:
@@ -47,17 +33,19 @@ def load_scorer(card: ModelCard, options: ScoringOptions) -> PackedScorer:
     device = open_device(options.device)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    dtype = choose_dtype(device, options.dtype)
+    dtype = choose_dtype(device, options.dtype, str(card.config.get("model_type", "")))
     parts = take_apart(card, dtype, options)
+    check_causality(card, parts.base)
     parts.base.to(device)
     for module in parts.reader.modules():
         module.to(device)
     kernel = choose_kernel(device, dtype, options.attention)
+    forward = choose_forward(card, parts.base, kernel, options)
     return PackedScorer(
         family=card.family,
-        forward=choose_forward(card, parts.base, kernel, options),
+        forward=forward,
         reader=parts.reader,
-        kernel=kernel,
+        kernel=RUNS if forward.padded else kernel,
         lane=lane_for(device),
         device=str(device),
         dtype=str(dtype).removeprefix("torch."),
@@ -70,7 +58,17 @@ def choose_forward(card: ModelCard, base: PreTrainedModel, kernel: Kernel, optio
     """Which implementation runs the body; the model's own modules unless a faster one knows this architecture on this device."""
     if options.forward == "onednn":
         raise SettingError("forward 'onednn' is not built in; use 'auto'")
+    if not base._supports_attention_backend:
+        return PaddedForward(base)
     return PackedForward(base, kernel.name)
+
+
+def check_causality(card: ModelCard, base: PreTrainedModel) -> None:
+    """A family that shares prefixes must be causal in the model too; raises UnsupportedModel."""
+    said = getattr(base.config, "is_causal", None)
+    causal = any(getattr(module, "is_causal", False) for module in base.modules()) if said is None else bool(said)
+    if card.family.causal and not causal:
+        raise UnsupportedModel(f"{card.name}: the family {card.family.name} is causal, but this model sees both sides")
 
 
 def open_device(name: str) -> torch.device:
@@ -91,13 +89,15 @@ def open_device(name: str) -> torch.device:
     return device
 
 
-def choose_dtype(device: torch.device, choice: DTypeChoice) -> torch.dtype:
-    """`choice`, or for "auto" bfloat16 on CUDA that has it, float16 on older CUDA, float32 on CPU and MPS."""
+def choose_dtype(device: torch.device, choice: DTypeChoice, model_type: str = "") -> torch.dtype:
+    """`choice`, or for "auto" bfloat16 on CUDA that has it, float16 on older CUDA if the model stands it, float32 on CPU and MPS."""
     if choice != "auto":
         return cast(torch.dtype, getattr(torch, choice))
     if device.type != "cuda":
         return torch.float32
-    return torch.bfloat16 if torch.cuda.get_device_capability(device) >= BFLOAT16_CAPABILITY else torch.float16
+    if torch.cuda.get_device_capability(device) >= BFLOAT16_CAPABILITY:
+        return torch.bfloat16
+    return torch.float32 if model_type in FLOAT16_UNSAFE else torch.float16
 
 
 def position_offset(card: ModelCard) -> int:
@@ -106,48 +106,3 @@ def position_offset(card: ModelCard) -> int:
         return card.family.position_offset
     pad = card.config.get("pad_token_id")
     return (1 if pad is None else int(pad)) + 1
-
-
-def take_apart(card: ModelCard, dtype: torch.dtype, options: ScoringOptions) -> Parts:
-    """Load the checkpoint as its family's head wants it and part body from head."""
-    config = read_config(card)
-    if card.family.unit == "pair" and card.family.head == "model":
-        return _classifier(card, config, dtype)
-    if card.family.unit == "embedding":
-        return _encoder(card, config, dtype, options)
-    raise UnsupportedModel(f"{card.name}: no head {card.family.head!r} for the unit {card.family.unit!r}")
-
-
-def _classifier(card: ModelCard, config: PreTrainedConfig, dtype: torch.dtype) -> Parts:
-    """A sequence-classification checkpoint with one label."""
-    if config.num_labels != 1:
-        raise UnsupportedModel(f"{card.name}: num_labels is {config.num_labels}; a reranker has 1")
-    model = load_model(card, native_class(card, config, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING), config, dtype)
-    base = getattr(model, model.base_model_prefix)
-    return Parts(base, PairReader(row_read(card), OwnHead(model), causal=card.family.causal))
-
-
-def _encoder(card: ModelCard, config: PreTrainedConfig, dtype: torch.dtype, options: ScoringOptions) -> Parts:
-    """A sentence encoder; a pooler of its own would not be read, so it may be missing."""
-    base = load_model(card, native_class(card, config, MODEL_MAPPING), config, dtype, unread=("pooler.",))
-    if getattr(base, "pooler", None) is not None:
-        base.pooler = None
-    return Parts(base, EmbeddingReader(row_read(card), read_chain(card), QueryCache(options.query_cache)))
-
-
-def native_class(
-    card: ModelCard, config: PreTrainedConfig, mapping: dict[type[PreTrainedConfig], type[PreTrainedModel]]
-) -> type[PreTrainedModel]:
-    """transformers' own class for `config` in `mapping`; raises UnsupportedModel when there is none."""
-    if type(config) not in mapping:
-        raise UnsupportedModel(f"{card.name}: this release of transformers has no class of its own for model_type {config.model_type!r}")
-    kind = mapping[type(config)]
-    return kind[0] if isinstance(kind, tuple) else kind
-
-
-def row_read(card: ModelCard) -> RowRead:
-    """The card's reading, if it is one row per sequence."""
-    read = card.family.read
-    if read not in ("first", "last", "mean"):
-        raise UnsupportedModel(f"{card.name}: the reading {read!r} does not give one row per sequence")
-    return read

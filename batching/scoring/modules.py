@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from batching.errors import UnsupportedModel
 from batching.families.card import ModelCard
+from batching.scoring.native import read_rows
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"Identity": nn.Identity, "Tanh": nn.Tanh, "GELU": nn.GELU, "ReLU": nn.ReLU, "SiLU": nn.SiLU}
 
@@ -83,5 +83,18 @@ def read_chain(card: ModelCard) -> nn.Module | None:
     if unknown:
         raise UnsupportedModel(f"{card.name}: its module {unknown[0]} is not supported; Dense, LayerNorm and Normalize are")
     modules = [read_module(Path(card.path) / folder, kind) for kind, folder in behind]
-    with torch.inference_mode(False):
-        return nn.Sequential(*modules).eval() if modules else None
+    return nn.Sequential(*modules).eval() if modules else None
+
+
+def read_projection(card: ModelCard, folder: Path) -> nn.Module | None:
+    """ColBERT's linear over tokens: a Dense module of modules.json, or `linear.weight` among the model's own weights; None when absent."""
+    dense = [place for kind, place in card.modules if kind == "Dense"]
+    if dense:
+        modules = [read_module(Path(card.path) / place, "Dense") for place in dense]
+        return nn.Sequential(*modules).eval()
+    weight = read_rows(folder, "linear.weight")
+    if weight is None:
+        return None
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+    linear.load_state_dict({"weight": weight})
+    return linear.eval()

@@ -9,6 +9,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from batching.scoring.batch import Batch, module_bytes
+from batching.scoring.layout import Layout
+from batching.types import Int32s
 
 
 class PackedForward:
@@ -16,13 +18,16 @@ class PackedForward:
 
     padded = False
 
-    def __init__(self, base: PreTrainedModel, backend: str, *, causal: bool | None = None) -> None:
-        """`causal` overrides the layers' own flag; None keeps it."""
+    def __init__(self, base: PreTrainedModel, backend: str) -> None:
         self.backend = backend
         self._base = base
-        self._fixed: dict[str, Any] = {} if causal is None else {"is_causal": causal}
+        self._fixed: dict[str, Any] = {}
         if "use_cache" in inspect.signature(base.forward).parameters:
             self._fixed["use_cache"] = False
+
+    def arrays(self, layout: Layout) -> dict[str, Int32s]:
+        """See `Forward`."""
+        return {}
 
     def hidden(self, batch: Batch) -> Tensor:
         """See `Forward`. Positions are given for every sequence: the default would count through the whole row."""

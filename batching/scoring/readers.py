@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,14 +78,35 @@ class Queries:
     fresh: dict[int, bytes]
 
 
+def look_up(cache: QueryCache, pack: Pack, numbers: Int32s) -> Queries:
+    """Split the sequences `numbers` of `pack`, its distinct queries, into remembered and new ones."""
+    begins = np.concatenate([[0], np.cumsum(pack.lengths)])
+    known: dict[int, Tensor] = {}
+    fresh: dict[int, bytes] = {}
+    for number in numbers.tolist():
+        key = pack.ids[begins[number] : begins[number + 1]].tobytes()
+        row = cache.get(key)
+        if row is None:
+            fresh[number] = key
+        else:
+            known[number] = row
+    return Queries(known=known, fresh=fresh)
+
+
+def numbers_of(queries: Mapping[int, object]) -> Int32s:
+    """The pack numbers of some queries, int32."""
+    return np.fromiter(queries, np.int32, len(queries))
+
+
 class EmbeddingReader:
     """Query and documents alone, scored by cosine. Each query is embedded once: per batch by `owners`, across batches by a cache."""
 
-    def __init__(self, read: RowRead, chain: nn.Module | None, cache: QueryCache) -> None:
-        """`chain`: further modules over the pooled row (sentence-transformers' Dense and the like)."""
+    def __init__(self, read: RowRead, chain: nn.Module | None, cache: QueryCache, *, dot: bool = False) -> None:
+        """`chain`: further modules over the pooled row (sentence-transformers' Dense and the like); `dot`: products instead of cosines."""
         self._read = read
         self._chain = chain
         self._cache = cache
+        self._dot = dot
 
     def task(self, pack: Pack) -> Task:
         """See `Reader`; every entry must carry its query as the shared sequence."""
@@ -92,35 +114,20 @@ class EmbeddingReader:
             raise ValueError("an embedding family needs the query as every entry's shared sequence")
         own = owners(pack)
         asked = own.shared[own.scored]
-        queries = self._look_up(pack, np.unique(asked))
-        members = np.unique(np.concatenate([own.scored, np.fromiter(queries.fresh, np.int32, len(queries.fresh))])).astype(np.int32)
+        queries = look_up(self._cache, pack, np.unique(asked))
+        members = np.unique(np.concatenate([own.scored, numbers_of(queries.fresh)])).astype(np.int32)
 
         def arrays(layout: Layout) -> dict[str, Int32s]:
             places = layout.places.copy()
             # cached rows stand behind the computed ones
             for behind, number in enumerate(queries.known):
                 places[number] = len(layout.lengths) + behind
-            fresh = np.fromiter(queries.fresh, np.int32, len(queries.fresh))
-            return {"documents": places[own.scored], "queries": places[asked], "fresh": places[fresh]}
+            return {"documents": places[own.scored], "queries": places[asked], "fresh": places[numbers_of(queries.fresh)]}
 
         def score(hidden: Tensor, batch: Batch) -> Tensor:
             return self._score(hidden, batch, queries)
 
         return Task(members=members, prefix_of=None, arrays=arrays, score=score)
-
-    def _look_up(self, pack: Pack, numbers: Int32s) -> Queries:
-        """Split the pack's distinct queries into remembered and new ones."""
-        begins = np.concatenate([[0], np.cumsum(pack.lengths)])
-        known: dict[int, Tensor] = {}
-        fresh: dict[int, bytes] = {}
-        for number in numbers.tolist():
-            key = pack.ids[begins[number] : begins[number + 1]].tobytes()
-            row = self._cache.get(key)
-            if row is None:
-                fresh[number] = key
-            else:
-                known[number] = row
-        return Queries(known=known, fresh=fresh)
 
     def _score(self, hidden: Tensor, batch: Batch, queries: Queries) -> Tensor:
         """Embed, remember the new queries, compare."""
@@ -131,7 +138,8 @@ class EmbeddingReader:
             self._cache.put(key, fresh[place])
         if queries.known:
             rows = torch.cat([rows, torch.stack(list(queries.known.values()))])
-        return cosines(rows.index_select(0, batch.tensors["documents"]), rows.index_select(0, batch.tensors["queries"]))
+        documents, asked = (rows.index_select(0, batch.tensors[name]) for name in ("documents", "queries"))
+        return (documents * asked).sum(-1) if self._dot else cosines(documents, asked)
 
     def modules(self) -> list[nn.Module]:
         """See `Reader`."""

@@ -54,7 +54,7 @@ class PackedScorer:
         arrays: dict[str, Int32s] = {"ids": layout.ids, "positions": layout.positions, "offsets": layout.offsets, **prefixes}
         if layout.types is not None:
             arrays["types"] = layout.types
-        arrays |= task.arrays(layout)
+        arrays |= self._forward.arrays(layout) | task.arrays(layout)
 
         def work(tensors: dict[str, Tensor]) -> Tensor:
             segments = Segments(

@@ -49,7 +49,7 @@ def test_a_query_is_embedded_once() -> None:
     forward = scorer._forward
 
     class Counting:
-        backend, padded, weights_bytes = forward.backend, forward.padded, forward.weights_bytes
+        backend, padded, weights_bytes, arrays = forward.backend, forward.padded, forward.weights_bytes, forward.arrays
 
         def hidden(self, batch):
             tokens.append(len(batch.layout.ids))
