@@ -2,24 +2,45 @@
 
 from __future__ import annotations
 
+import functools
+from pathlib import Path
 from typing import Any
 
 from litestar import MediaType, Request, Response, get
 
-from service import openapi
+from service import health, openapi
 from service.exchange import Exchange
 from service.state import State
 
 AnyRequest = Request[Any, Any, Any]
 
+_ASSETS = Path(__file__).parent / "assets"
+_KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript"}
+_FILES = ("page.css", "page.js", "docs.css", "docs.js")
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'"
+)
+"""The pages run their own scripts only, and talk to nobody else."""
+
 
 @get("/", include_in_schema=False)
 async def root(request: AnyRequest) -> Response[Any]:
     """Show people the page to try it on, and tell programs what this is."""
-    state = State.of(request.app)
     if "text/html" in Exchange.of(request.scope).headers.get("accept", ""):
-        return _page("index.html")
-    return Response(openapi.service_info(state.models.names, state.verdict()))
+        return _page("page.html")
+    state = State.of(request.app)
+    verdict = state.verdict()
+    told = {
+        "service": "rerankd",
+        "status": verdict.status,
+        "version": health.version(),
+        "models": state.models.names,
+        "docs": "/docs",
+        "openapi": "/openapi.json",
+        "health": "/health",
+        "metrics": "/metrics",
+    }
+    return Response(told)
 
 
 @get("/docs", include_in_schema=False)
@@ -34,9 +55,25 @@ async def document() -> Response[bytes]:
     return Response(openapi.document(), media_type=MediaType.JSON)
 
 
+@get([f"/assets/{name}" for name in _FILES], include_in_schema=False)
+async def asset(request: AnyRequest) -> Response[bytes]:
+    """Give a file of the pages."""
+    return _page(request.url.path.rpartition("/")[2])
+
+
 def _page(name: str) -> Response[bytes]:
-    headers = {"content-security-policy": openapi.POLICY, "cache-control": "no-cache"}
-    return Response(openapi.asset(name), media_type=MediaType.HTML, headers=headers)
+    headers = {
+        "content-security-policy": POLICY,
+        "cache-control": "no-cache",
+        "x-content-type-options": "nosniff",
+        "referrer-policy": "no-referrer",
+    }
+    return Response(_read(name), media_type=_KINDS[Path(name).suffix], headers=headers)
 
 
-HANDLERS = [root, docs, document]
+@functools.cache
+def _read(name: str) -> bytes:
+    return (_ASSETS / name).read_bytes()
+
+
+HANDLERS = [root, docs, document, asset]

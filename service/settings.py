@@ -11,6 +11,17 @@ from typing import Annotated, Literal
 import msgspec
 
 PREFIX = "RERANKER_"
+SECTIONS = {
+    "host": "Listening",
+    "model_name": "Models",
+    "device": "Devices",
+    "token_budget": "Batching",
+    "max_length": "Requests",
+    "api_key": "Callers",
+    "log_level": "Watching",
+    "drain_grace": "Stopping",
+}
+"""Titles of the settings' sections, by the setting that each begins with."""
 
 
 class About(msgspec.Struct, frozen=True):
@@ -35,7 +46,6 @@ class About(msgspec.Struct, frozen=True):
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """What the service was told; immutable, checked, and JSON both ways."""
 
-    # --- listening
     host: Annotated[str, About("Address to listen on. Loopback unless told; `0.0.0.0` opens the service to the network.", alias="HOST")] = (
         "127.0.0.1"
     )
@@ -56,7 +66,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ()
     runtime_dir: Annotated[str | None, About("Where the runtime directory is made; a tmpfs is best.")] = None
 
-    # --- models
     model_name: Annotated[
         tuple[str, ...],
         About(
@@ -76,7 +85,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     strict_models: Annotated[bool, About("Refuse an unknown model name (404) instead of answering with the default model.")] = False
     recipe: Annotated[str | None, About("Force a model family where a checkpoint's files don't tell.")] = None
 
-    # --- devices
     device: Annotated[
         tuple[str, ...],
         About(
@@ -86,7 +94,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             takes="a comma-separated list of auto, cpu, mps, cuda, cuda:N",
         ),
     ] = ("auto",)
-    replicas: Annotated[int, About("Workers (model replicas) per device.", ge=1, le=64)] = 1
+    replicas: Annotated[
+        int | None,
+        About("Workers (model replicas) per device; auto: one on a GPU, one per core on a CPU while the weights fit.", ge=1, le=256),
+    ] = None
     dtype: Annotated[
         Literal["auto", "float32", "bfloat16", "float16"],
         About("Number format; auto: bfloat16 on a GPU that has it, float16 on an older one, float32 elsewhere."),
@@ -94,7 +105,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     use_fp16: Annotated[bool, About("With DTYPE auto: float16 on GPUs. No effect on a CPU.", alias="USE_FP16")] = False
     threads: Annotated[int | None, About("CPU threads of one worker; auto shares the cores among the workers.", ge=1, le=1024)] = None
 
-    # --- batching
     token_budget: Annotated[int | None, About("Tokens of one batch; auto measures the best at start.", ge=16, le=16_777_216)] = None
     batch_size: Annotated[int | None, About("Most pairs in one batch.", ge=1, le=65536, none="no limit")] = None
     queue_tokens: Annotated[
@@ -102,7 +112,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 4_194_304
     forward_limit: Annotated[float, About("Seconds one batch may take before its worker counts as hung.", gt=0, le=3600)] = 60.0
 
-    # --- requests
     max_length: Annotated[
         int, About("Tokens of one pair; longer documents are cut. At most the model's own limit.", alias="MAX_LENGTH", ge=8, le=1_048_576)
     ] = 512
@@ -119,7 +128,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, About("Memory of each HTTP process for tokens of documents seen before; 0: none.", ge=0, le=68_719_476_736, kind="bytes")
     ] = 64 * 1024 * 1024
 
-    # --- callers
     api_key: Annotated[tuple[str, ...], About("Keys that callers must show, plain or as `sha256:HEX`; kept hashed.", kind="key")] = ()
     api_keys_file: Annotated[
         str | None, About("File with one key per line (`key` or `name: key`, plain or `sha256:HEX`); read again on SIGHUP.", none="none")
@@ -131,7 +139,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float, About("Tokens per second of one key (one address where no keys are set); 0: no limit.", ge=0, le=1e12)
     ] = 0.0
 
-    # --- watching
     log_level: Annotated[Literal["debug", "info", "warning", "error"], About("Least severe log line that is written.")] = "info"
     log_json: Annotated[bool, About("Log lines as JSON objects.")] = False
     log_text: Annotated[bool, About("Log queries and documents (debug level). They may be private.")] = False
@@ -140,7 +147,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         False
     )
 
-    # --- stopping
     drain_grace: Annotated[float, About("Seconds between readiness turning false and the listener closing.", ge=0, le=600)] = 0.0
     drain_timeout: Annotated[float, About("Seconds that requests in flight get to finish after that.", ge=0, le=3600)] = 30.0
 

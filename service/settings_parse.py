@@ -13,7 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from batching.errors import SettingError
-from service.settings import PREFIX, About, Settings
+from service.settings import PREFIX, SECTIONS, About, Settings
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
@@ -58,6 +58,16 @@ def declared() -> dict[str, Declared]:
     """Return all settings by field name, in the order of their declaration."""
     hints = typing.get_type_hints(Settings, include_extras=True)
     return {field.name: _declared(field, hints[field.name]) for field in msgspec.structs.fields(Settings)}
+
+
+def sections() -> dict[str, list[Declared]]:
+    """Return all settings by their section's title, in order."""
+    found: dict[str, list[Declared]] = {}
+    title = ""
+    for setting in declared().values():
+        title = SECTIONS.get(setting.name, title)
+        found.setdefault(title, []).append(setting)
+    return found
 
 
 def _declared(field: msgspec.structs.FieldInfo, hint: Any) -> Declared:

@@ -16,7 +16,7 @@ def markdown() -> str:
 
 def shown_default(setting: Declared) -> str:
     """Return the default as a user would write it."""
-    return _shown(setting, setting.default)
+    return shown(setting, setting.default)
 
 
 def _row(setting: Declared) -> str:
@@ -25,7 +25,8 @@ def _row(setting: Declared) -> str:
     return f"| `{setting.variable}`{aliases} | {shown_default(setting)} | {takes} | {setting.about.help} |"
 
 
-def _shown(setting: Declared, value: Any) -> str:
+def shown(setting: Declared, value: Any) -> str:
+    """Return a value as a user would write it."""
     if value is None:
         return setting.about.none
     if isinstance(value, bool):

@@ -1,0 +1,64 @@
+"""`rerankd check`: loads every model as `serve` would, scores a known pair, and tells how it runs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import rich_click as click
+from rich.console import Console
+from rich.table import Table
+
+from batching.errors import StartError
+from batching.families.card import ModelCard
+from service import model_files
+from service.commands.options import MODEL_SETTINGS, setting_options, settings_of
+from service.local_engine import local_engine
+from service.settings import Settings
+
+QUERY = "What is the capital of France?"
+GOOD, BAD = "Paris is the capital and most populous city of France.", "Bananas are rich in potassium."
+
+
+@click.command("check")
+@setting_options(MODEL_SETTINGS)
+def command(**options: Any) -> None:
+    """Load the model, score a known pair, tell how it runs. Ends with an error when the better document does not come first."""
+    settings = settings_of(options)
+    console = Console()
+    for card in model_files.cards(settings):
+        table = asyncio.run(_check(settings, card, Console(stderr=True)))
+        console.print(table)
+
+
+async def _check(settings: Settings, card: ModelCard, progress: Console) -> Table:
+    with progress.status(f"loading {card.name}"):
+        async with local_engine(settings, card) as engine:
+            result = await engine.rank(QUERY, [BAD, GOOD])
+    if result.order[:1] != [1]:
+        raise StartError(
+            f"{card.name} ranks an unrelated document first (raw scores {result.raw.tolist()}); is it a reranker, and its recipe right?"
+        )
+    worker = engine.worker
+    return _table(
+        {
+            "model": card.name,
+            "directory": card.path,
+            "family": f"{card.family.name} ({card.architecture}, {card.activation})",
+            "weights": f"{card.weights_bytes / 1e6:,.1f} MB, revision {card.revision[:12]}",
+            "length": f"{min(settings.max_length, card.max_length)} tokens (the model takes {card.max_length})",
+            "device": worker.device,
+            "dtype": worker.dtype,
+            "backend": worker.backend,
+            "token budget": f"{worker.budget_tokens} tokens a batch",
+            "loaded in": f"{engine.loaded_s:.1f} s",
+            "known pair": f"{result.scores[1]:.4f} over {result.scores[0]:.4f} (raw {result.raw[1]:.3f}, {result.raw[0]:.3f})",
+        }
+    )
+
+
+def _table(rows: dict[str, str]) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, value in rows.items():
+        table.add_row(name, value, style=None)
+    return table

