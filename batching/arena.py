@@ -7,7 +7,7 @@
 
 A payload is 32-bit words: lengths [S], splits [S], scores [N] (float32, written by the worker), token ids [T]. Its kind stands in the row.
 The owner writes the payload, then the row, then (behind a barrier) the state; a reader that sees WAITING therefore sees the rest.
-Everyone else treats what it reads as untrusted: `Arena.payload` checks every count against the heap before it makes a view.
+Everyone else treats what it reads as untrusted: `Arena.valid` checks every count against the heap before anything is read by it.
 """
 
 from __future__ import annotations
@@ -108,16 +108,6 @@ def payload_bytes(sequences: int, scores: int, tokens: int) -> int:
     return 4 * (2 * sequences + scores + tokens)
 
 
-@dataclass(frozen=True, slots=True)
-class Payload:
-    """Views into the heap: int32 `lengths`, `splits` [S] and `ids` [T], float32 `scores` [N]."""
-
-    lengths: Int32s
-    splits: Int32s
-    scores: Float32s
-    ids: Int32s
-
-
 class Row(NamedTuple):
     """A row read at once; fields as in ROW."""
 
@@ -145,8 +135,10 @@ class Row(NamedTuple):
     batch_tokens: int
 
 
-class Corrupt(Exception):
-    """A row speaks of bytes that can't be its own."""
+def spans(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The indices [start, start + count) of each span, one after another."""
+    before = np.cumsum(counts) - counts
+    return np.repeat(starts - before, counts) + np.arange(int(counts.sum()))
 
 
 class Arena:
@@ -166,8 +158,8 @@ class Arena:
         self.states: NDArray[np.uint32] = np.frombuffer(self.map, np.uint32, self.shape.rows, HEADER_BYTES)
         self.rows: NDArray[np.void] = np.frombuffer(self.map, ROW, self.shape.rows, self.shape.rows_at)
         self._lines = self.rows.view(np.uint64).reshape(self.shape.rows, ROW_BYTES // 8)
-        self._words: Int32s = np.frombuffer(self.map, np.int32, self.shape.heap_bytes // 4, self.shape.heap_at)
-        self._floats: Float32s = self._words.view(np.float32)
+        self.words: Int32s = np.frombuffer(self.map, np.int32, self.shape.heap_bytes // 4, self.shape.heap_at)
+        self.floats: Float32s = self.words.view(np.float32)
 
     @staticmethod
     def make(path: Path, shape: ArenaShape, index: int) -> None:
@@ -193,14 +185,27 @@ class Arena:
         lines: NDArray[np.uint64] = self._lines[rows]
         return lines
 
-    def payload(self, offset: int, sequences: int, scores: int, tokens: int) -> Payload:
-        """The payload at heap `offset`. Raises Corrupt when it would not lie inside the heap."""
-        at = offset // 4
-        end = at + 2 * sequences + scores + tokens
-        if offset % 4 or end > len(self._words):
-            raise Corrupt(f"an entry's payload at {offset} with {sequences} sequences and {tokens} tokens leaves the heap")
-        splits_at, scores_at, ids_at = at + sequences, at + 2 * sequences, at + 2 * sequences + scores
-        return Payload(self._words[at:splits_at], self._words[splits_at:scores_at], self._floats[scores_at:ids_at], self._words[ids_at:end])
+    def valid(self, table: NDArray[np.void]) -> NDArray[np.bool_]:
+        """Which of these rows (as `gather` copied them) speak of bytes that can be theirs."""
+        offset, sequences, scores, tokens = (table[name].astype(np.int64) for name in ("offset", "sequences", "scores", "tokens"))
+        inside = (offset >= 0) & (offset % 4 == 0) & (offset // 4 + 2 * sequences + scores + tokens <= len(self.words))
+        valid: NDArray[np.bool_] = inside & (sequences > 0) & (tokens > 0)
+        return valid
+
+    def read(self, table: NDArray[np.void]) -> tuple[Int32s, Int32s, Int32s]:
+        """The lengths, splits and ids of these rows' payloads, copied, each row after row; the rows must be valid."""
+        at, sequences = table["offset"].astype(np.int64) // 4, table["sequences"].astype(np.int64)
+        ids_at = at + 2 * sequences + table["scores"]
+        return (
+            self.words[spans(at, sequences)],
+            self.words[spans(at + sequences, sequences)],
+            self.words[spans(ids_at, table["tokens"].astype(np.int64))],
+        )
+
+    def write_scores(self, table: NDArray[np.void], scores: Float32s) -> None:
+        """Put scores (float32, row after row) where these rows' pairs lie; the rows must be valid."""
+        at = table["offset"].astype(np.int64) // 4 + 2 * table["sequences"].astype(np.int64)
+        self.floats[spans(at, table["scores"].astype(np.int64))] = scores
 
     @property
     def reserved_tokens(self) -> int:
@@ -213,7 +218,7 @@ class Arena:
 
     def close(self) -> None:
         """Let go of the mapping; views still held elsewhere keep it alive until they go."""
-        del self.header, self.states, self.rows, self._lines, self._words, self._floats
+        del self.header, self.states, self.rows, self._lines, self.words, self.floats
         try:
             self.map.close()
         except BufferError:

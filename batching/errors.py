@@ -1,21 +1,21 @@
 """The exception tree. Every failure that a caller can meet is one of these, and `service/failures.py` alone maps them to statuses.
 
-    RerankdError
-    ├── InvalidRequest        the caller's mistake; names the field (400)
-    │   └── TooLarge          a limit was exceeded; names the setting (413)
-    ├── Unauthorized          no key, or a wrong one (401)
-    ├── NotFound              a named thing does not exist (404)
-    ├── Overloaded            the queue is full now; carries retry_after_s (429)
-    │   └── RateLimited       this key's own limit is used up (429)
-    ├── Unavailable           starting, draining or without a worker; carries retry_after_s (503)
-    ├── Expired               the deadline passed (504)
-    ├── Cancelled             the caller went away (499, never seen)
-    ├── WorkerLost            the request's own pairs crashed their worker twice (500)
-    ├── ScoringFailed         the worker reported an error for these pairs (500)
-    └── StartError            the service cannot start; one line for the operator
-        ├── SettingError      a setting is wrong: names the variable, the value and the range
-        ├── UnsupportedModel  a checkpoint is recognised and refused, or not recognised
-        └── LayoutMismatch    shared memory of another version or shape
+RerankdError
+├── InvalidRequest        the caller's mistake; names the field (400)
+│   └── TooLarge          a limit was exceeded; names the setting (413)
+├── Unauthorized          no key, or a wrong one (401)
+├── NotFound              a named thing does not exist (404)
+├── Overloaded            the queue is full now; carries retry_after_s (429)
+│   └── RateLimited       this key's own limit is used up (429)
+├── Unavailable           starting, draining or without a worker; carries retry_after_s (503)
+├── Expired               the deadline passed (504)
+├── Cancelled             the caller went away (499, never seen)
+├── WorkerLost            the request's own pairs crashed their worker twice (500)
+├── ScoringFailed         the worker reported an error for these pairs (500)
+└── StartError            the service cannot start; one line for the operator
+    ├── SettingError      a setting is wrong: names the variable, the value and the range
+    ├── UnsupportedModel  a checkpoint is recognised and refused, or not recognised
+    └── LayoutMismatch    shared memory of another version or shape
 """
 
 from __future__ import annotations

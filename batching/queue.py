@@ -18,10 +18,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from batching.arena import ROW, Arena, ArenaShape, Corrupt, Payload, payload_bytes
+from batching.arena import ROW, Arena, ArenaShape, payload_bytes
 from batching.bell import Ringer, check_path
 from batching.board import Board, BoardShape
 from batching.files import FileLock, barrier
+from batching.lease import Lease, Share
 from batching.planner import Limits, Rows, Waiting, plan
 from batching.states import LEASED, WAITING, Actor, State, move
 from batching.types import Float32s, Pack
@@ -38,51 +39,6 @@ class Failure(IntEnum):
     SCORING = 2
     OUT_OF_MEMORY = 3
     CORRUPT = 4
-
-
-@dataclass(frozen=True, slots=True)
-class LeasedEntry:
-    """A worker's right to one entry; it ends when the row's generation has moved on."""
-
-    arena: int
-    row: int
-    generation: int
-    payload: Payload
-    shared: bool
-    tokens: int
-    attempts: int
-    trace: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Lease:
-    """The entries of one batch, leased together at `leased_at` (monotonic seconds)."""
-
-    entries: tuple[LeasedEntry, ...]
-    leased_at: float
-
-    @property
-    def suspect(self) -> bool:
-        """Whether it holds an entry that was there when a worker died."""
-        return any(entry.attempts for entry in self.entries)
-
-    def pack(self) -> Pack:
-        """The entries' sequences end to end, copied out of shared memory. Raises Corrupt when lengths don't add up."""
-        payloads = [entry.payload for entry in self.entries]
-        sequences = np.array([len(payload.lengths) for payload in payloads], np.int32)
-        lengths = np.concatenate([payload.lengths for payload in payloads])
-        ends = np.cumsum(sequences)
-        tokens = np.add.reduceat(lengths.astype(np.int64), ends - sequences)
-        if (lengths <= 0).any() or (tokens != [len(payload.ids) for payload in payloads]).any():
-            raise Corrupt("an entry's lengths do not add up to its tokens")
-        return Pack(
-            ids=np.concatenate([payload.ids for payload in payloads]),
-            lengths=lengths,
-            splits=np.concatenate([payload.splits for payload in payloads]),
-            entry_sequences=sequences,
-            entry_scores=np.array([len(payload.scores) for payload in payloads], np.int32),
-            entry_shared=np.array([entry.shared for entry in self.entries], np.bool_),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,21 +70,22 @@ def owner_bell(directory: Path, index: int) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """Waiting entries: where each lies (intp [n] each), and their fields."""
+    """Waiting entries: where each lies (intp [n] each), their fields (ROW [n]), and of these what the planner reads."""
 
     arenas: NDArray[np.intp]
     rows: NDArray[np.intp]
+    table: NDArray[np.void]
     waiting: Waiting
     one_arena: bool
 
-    def by_arena(self, which: Rows) -> list[tuple[int, NDArray[np.intp]]]:
-        """(arena, rows) of the chosen ones, for each arena that has any."""
+    def by_arena(self, which: Rows) -> list[tuple[int, Rows]]:
+        """The chosen ones of each arena that has any, as (arena, indices)."""
         if not len(which):
             return []
         if self.one_arena:
-            return [(int(self.arenas[0]), self.rows[which])]
-        arenas, rows = self.arenas[which], self.rows[which]
-        return [(arena, rows[arenas == arena]) for arena in set(arenas.tolist())]
+            return [(int(self.arenas[0]), which)]
+        arenas = self.arenas[which]
+        return [(arena, which[arenas == arena]) for arena in sorted(set(arenas.tolist()))]
 
 
 class Queue:
@@ -159,19 +116,28 @@ class Queue:
                 return None
             chosen = plan(found.waiting, limits, now, self.board.virtual_time)
             self._move(found, chosen.drop, State.CANCELLED)
-            for arena, rows in found.by_arena(chosen.take):
-                table = self.arenas[arena].rows
+            shares = found.by_arena(chosen.take)
+            for arena, which in shares:
+                rows, table = found.rows[which], self.arenas[arena].rows
                 table["worker"][rows] = worker
                 table["started"][rows] = 0
                 table["leased_at"][rows] = now
-            self._move(found, chosen.take, State.LEASED)
+                move(self.arenas[arena].states, rows, State.WAITING, State.LEASED, Actor.CLAIMER)
             self.board.virtual_time = chosen.virtual_time
         self._ring_owners(found.arenas[chosen.drop])
-        entries = [
-            self._entry(arena, row) for arena, row in zip(found.arenas[chosen.take].tolist(), found.rows[chosen.take].tolist(), strict=True)
-        ]
-        good = tuple(entry for entry in entries if entry)
-        return Lease(good, now) if good else None
+        lease = Lease(tuple(Share(arena, found.rows[which], found.table[which]) for arena, which in shares), now)
+        return self._without_corrupt(lease)
+
+    def _without_corrupt(self, lease: Lease) -> Lease | None:
+        """The lease without rows that can't be true; those fail."""
+        valid = [self.arenas[share.arena].valid(share.table) for share in lease.shares]
+        if all(mask.all() for mask in valid):
+            return lease if lease.shares else None
+        pairs = list(zip(lease.shares, valid, strict=True))
+        bad = [Share(share.arena, share.rows[~mask], share.table[~mask]) for share, mask in pairs if not mask.all()]
+        good = [Share(share.arena, share.rows[mask], share.table[mask]) for share, mask in pairs if mask.any()]
+        self.fail(Lease(tuple(bad), lease.leased_at), Failure.CORRUPT)
+        return Lease(tuple(good), lease.leased_at) if good else None
 
     def drop_unwanted(self, now: float) -> int:
         """Drop expired and cancelled entries without leasing any: what the supervisor does while no worker can. How many."""
@@ -184,53 +150,55 @@ class Queue:
         self._ring_owners(found.arenas[drop])
         return len(drop)
 
+    def pack(self, lease: Lease) -> Pack:
+        """The leased sequences, copied out of shared memory. Raises Corrupt."""
+        return lease.pack(self.arenas)
+
     def start(self, lease: Lease) -> None:
         """Note that these entries now are on the device: should the worker die, they are the suspects."""
-        for entry in lease.entries:
-            self.arenas[entry.arena].rows["started"][entry.row] = 1
+        for share in lease.shares:
+            self.arenas[share.arena].rows["started"][share.rows] = 1
 
     def complete(self, lease: Lease, scores: Float32s, forward_s: float) -> None:
-        """Write the raw scores (float32, entry after entry) where the pairs lie and move the entries to DONE."""
-        at, tokens = 0, sum(entry.tokens for entry in lease.entries)
-        for entry in lease.entries:
-            count = len(entry.payload.scores)
-            if self._holds(entry):
-                rows = self.arenas[entry.arena].rows
-                entry.payload.scores[:] = scores[at : at + count]
-                rows["forward_s"][entry.row] = forward_s
-                rows["batch_tokens"][entry.row] = tokens
+        """Write the raw scores (float32, in the pack's order) where the pairs lie and move the entries to DONE."""
+        at, tokens = 0, sum(int(share.table["tokens"].sum()) for share in lease.shares)
+        for share in lease.shares:
+            count = int(share.table["scores"].sum())
+            arena, held = self.arenas[share.arena], self._held(share)
+            if held.all():
+                arena.write_scores(share.table, scores[at : at + count])
+            else:
+                arena.write_scores(share.table[held], scores[at : at + count][np.repeat(held, share.table["scores"])])
+            arena.rows["forward_s"][share.rows[held]] = forward_s
+            arena.rows["batch_tokens"][share.rows[held]] = tokens
             at += count
         self._finish(lease, State.DONE)
 
     def fail(self, lease: Lease, failure: Failure) -> None:
         """Move the entries to FAILED for `failure`."""
-        for entry in lease.entries:
-            self.arenas[entry.arena].rows["failure"][entry.row] = failure
+        for share in lease.shares:
+            self.arenas[share.arena].rows["failure"][share.rows[self._held(share)]] = int(failure)
         self._finish(lease, State.FAILED)
 
     def give_back(self, lease: Lease, *, suspect: bool) -> None:
-        """Return the entries to WAITING, as suspects to be scored alone when their batch failed."""
-        if suspect:
-            for entry in lease.entries:
-                self.arenas[entry.arena].rows["attempts"][entry.row] += 1
+        """Return the entries to WAITING; as suspects, to be scored alone, when their batch failed."""
+        for share in lease.shares if suspect else ():
+            self.arenas[share.arena].rows["attempts"][share.rows[self._held(share)]] += 1
         self._finish(lease, State.WAITING)
         self.ring_workers()
 
-    def _holds(self, entry: LeasedEntry) -> bool:
-        """Whether the lease still is what it was: not reaped, not another entry by now."""
-        arena = self.arenas[entry.arena]
-        return bool(arena.states[entry.row] == LEASED and arena.rows["generation"][entry.row] == entry.generation)
+    def _held(self, share: Share) -> NDArray[np.bool_]:
+        """Which of the entries still are this lease's: not reaped, not another entry by now."""
+        arena = self.arenas[share.arena]
+        held: NDArray[np.bool_] = (arena.states[share.rows] == LEASED) & (arena.rows["generation"][share.rows] == share.table["generation"])
+        return held
 
     def _finish(self, lease: Lease, state: State) -> None:
         """Move what is still this worker's; a lease that was reaped meanwhile is left alone."""
         barrier()
-        by_arena: dict[int, list[int]] = {}
-        for entry in lease.entries:
-            if self._holds(entry):
-                by_arena.setdefault(entry.arena, []).append(entry.row)
-        for index, rows in by_arena.items():
-            move(self.arenas[index].states, np.array(rows), State.LEASED, state, Actor.WORKER)
-            self._ringer.ring(self._owner_bells[index])
+        for share in lease.shares:
+            move(self.arenas[share.arena].states, share.rows[self._held(share)], State.LEASED, state, Actor.WORKER)
+            self._ringer.ring(self._owner_bells[share.arena])
 
     def reap(self, worker: int) -> int:
         """Take the leases of a dead worker back: entries return to WAITING, those that were on the device as suspects; how many.
@@ -273,6 +241,7 @@ class Queue:
         return _Found(
             arenas=np.repeat([index for index, _ in spans], [len(rows) for _, rows in spans]),
             rows=spans[0][1] if len(spans) == 1 else np.concatenate([rows for _, rows in spans]),
+            table=table,
             waiting=Waiting(
                 request=table["request"],
                 start_tag=table["start_tag"],
@@ -287,22 +256,8 @@ class Queue:
         )
 
     def _move(self, found: _Found, which: Rows, new: State) -> None:
-        for arena, rows in found.by_arena(which):
-            move(self.arenas[arena].states, rows, State.WAITING, new, Actor.CLAIMER)
-
-    def _entry(self, arena: int, row: int) -> LeasedEntry | None:
-        """The leased entry; None, and failed, when its row can't be true."""
-        fields = self.arenas[arena].row(row)
-        try:
-            payload = self.arenas[arena].payload(fields.offset, fields.sequences, fields.scores, fields.tokens)
-            if not fields.sequences or not fields.tokens:
-                raise Corrupt("an entry without sequences")
-        except Corrupt:
-            self.arenas[arena].rows["failure"][row] = Failure.CORRUPT
-            move(self.arenas[arena].states, np.array([row]), State.LEASED, State.FAILED, Actor.WORKER)
-            self._ringer.ring(self._owner_bells[arena])
-            return None
-        return LeasedEntry(arena, row, fields.generation, payload, bool(fields.shared), fields.tokens, fields.attempts, fields.trace)
+        for arena, indices in found.by_arena(which):
+            move(self.arenas[arena].states, found.rows[indices], State.WAITING, new, Actor.CLAIMER)
 
     def close(self) -> None:
         """Let go of every mapping and file."""

@@ -5,16 +5,12 @@ from __future__ import annotations
 import os
 import time
 from bisect import bisect_left
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from batching.board import BATCH_TOKENS_BOUNDS, FORWARD_SECONDS_BOUNDS, Board, WorkerState
-from batching.queue import Lease
-from batching.types import Float32s, Pack
-
-if TYPE_CHECKING:
-    from batching.worker import LoadedScorer
+from batching.lease import Lease
+from batching.types import Float32s, LoadedScorer, Pack
 
 
 class Report:
@@ -82,7 +78,7 @@ class Report:
         self._add("busy_s", forward_s)
         self._add("forward_sum_s", forward_s)
         self._add("batches", 1)
-        self._add("entries", len(lease.entries))
+        self._add("entries", lease.entries)
         self._add("pairs", len(scores))
         self._add("tokens", pack.tokens)
         self._add("nan_scores", int(np.isnan(scores).sum()))

@@ -79,5 +79,20 @@ class Scorer(Protocol):
         ...
 
 
+class LoadedScorer(Scorer, Protocol):
+    """A scorer as its factory returns it: loaded, warmed up, its budget measured."""
+
+    device: str
+    dtype: str
+    backend: str
+    depth: int
+    """Batches that may be on the device at once: 2 where launching does not wait for the result, else 1."""
+    budget_tokens: int
+
+    def memory_bytes(self) -> int:
+        """Memory the model takes on its device."""
+        ...
+
+
 class OutOfMemory(Exception):
     """The device's memory did not hold this batch; a smaller one may fit."""

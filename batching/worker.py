@@ -17,18 +17,17 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import msgspec
 
 from batching import lifeline
-from batching.arena import Corrupt
 from batching.bell import Bell, Ringer
 from batching.errors import StartError
+from batching.lease import Corrupt, Lease
 from batching.planner import Limits
-from batching.queue import Failure, Lease, Queue, worker_bell
+from batching.queue import Failure, Queue, worker_bell
 from batching.report import Report
-from batching.types import Collect, OutOfMemory, Pack, Scorer
+from batching.types import Collect, LoadedScorer, OutOfMemory, Pack
 
 logger = logging.getLogger("rerankd.worker")
 
@@ -56,21 +55,6 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     lifeline: int | None = None
     """A pipe's reading end; when the supervisor dies it closes, and the worker ends."""
     log_level: str = "INFO"
-
-
-class LoadedScorer(Scorer, Protocol):
-    """A scorer as its factory returns it: loaded, warmed up, its budget measured."""
-
-    device: str
-    dtype: str
-    backend: str
-    depth: int
-    """Batches that may be on the device at once: 2 where launching does not wait for the result, else 1."""
-    budget_tokens: int
-
-    def memory_bytes(self) -> int:
-        """Memory the model takes on its device."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +115,7 @@ class Worker:
     def _collate(self, lease: Lease) -> None:
         """Copy the batch out of shared memory and hand it to the device thread."""
         try:
-            work = Work(lease, lease.pack())
+            work = Work(lease, self._queue.pack(lease))
         except Corrupt:
             self._reject(lease, Failure.CORRUPT)
             return
@@ -212,18 +196,18 @@ class Worker:
         if isinstance(error, OutOfMemory):
             self._out_of_memory(work)
         elif self._scorer.device.startswith("cpu"):
-            logger.error("a batch of %d entries (%s) failed", len(work.lease.entries), traces(work.lease), exc_info=error)
+            logger.error("a batch of %d entries (%s) failed", work.lease.entries, work.lease.traces, exc_info=error)
             self._report.failure()
             self._reject(work.lease, Failure.SCORING)
             self._done()
         else:
-            logger.error("a batch of %d entries (%s) failed on %s", len(work.lease.entries), traces(work.lease), self._scorer.device)
+            logger.error("a batch of %d entries (%s) failed on %s", work.lease.entries, work.lease.traces, self._scorer.device)
             raise error
 
     def _out_of_memory(self, work: Work) -> None:
         """Give a batch back to be scored in smaller ones; a batch of one entry that does not fit alone fails."""
         self._report.out_of_memory()
-        if len(work.lease.entries) > 1:
+        if work.lease.entries > 1:
             self._budget = max(1, min(self._budget, work.pack.tokens) // 2)
             self._report.budget(self._budget)
             self._queue.give_back(work.lease, suspect=False)
@@ -233,7 +217,7 @@ class Worker:
 
     def _reject(self, lease: Lease, failure: Failure) -> None:
         """Fail a batch of one; give a larger one back to be tried entry by entry."""
-        if len(lease.entries) > 1:
+        if lease.entries > 1:
             self._queue.give_back(lease, suspect=True)
         else:
             self._queue.fail(lease, failure)
@@ -244,11 +228,6 @@ class Worker:
         self._bell.close()
         self._ringer.close()
         self._queue.close()
-
-
-def traces(lease: Lease) -> str:
-    """The request ids in a batch, for the log."""
-    return ",".join(sorted({entry.trace.rstrip(b"\0").decode("ascii", "replace") for entry in lease.entries}))
 
 
 def load(factory: str, options: dict[str, object]) -> LoadedScorer:

@@ -1,0 +1,177 @@
+"""An arena from its owner's side: take it over, put entries, collect those that came to an end. Synchronous, and never blocks.
+
+`batching/client.py` puts an event loop around it.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+from batching.arena import KIND_TOKENS, OWNER_FIELDS, ROW_BYTES, Arena, payload_bytes
+from batching.cut import Cut
+from batching.errors import StartError, TooLarge
+from batching.files import FileLock, barrier
+from batching.heap import Heap
+from batching.states import DONE, ENDS, FREE, LEASED, WAITING, Actor, State, move
+from batching.types import Float32s
+
+LOW_MARK = 64
+"""Rows that are scanned even when the arena is empty; above it, emptiness resets the high mark."""
+
+Holder = TypeVar("Holder")
+
+
+class Stamp(NamedTuple):
+    """What an entry carries of its request: `deadline` in monotonic seconds, `start_tag` in virtual time, `request` unique in the queue."""
+
+    deadline: float
+    start_tag: float
+    priority: int
+    request: int
+    trace: bytes
+
+
+class Ended(NamedTuple):
+    """An entry that came to an end; `scores` float32 [n], copied, where it is DONE. Times in seconds."""
+
+    row: int
+    state: State
+    scores: Float32s | None
+    queue_s: float
+    forward_s: float
+    batch_tokens: int
+    failure: int
+
+
+@dataclass(slots=True)
+class _Used(Generic[Holder]):
+    """A row in use; `holder` is None when nobody waits for it any more."""
+
+    offset: int
+    size: int
+    scores_at: int
+    scores: int
+    holder: Holder | None
+
+
+class Owner(Generic[Holder]):
+    """The only writer of arena `index`'s header, free rows and heap. Raises StartError when the arena has a living owner already."""
+
+    def __init__(self, directory: Path, index: int) -> None:
+        self._lock = FileLock(directory / f"owner.{index}")
+        if not self._lock.try_acquire():
+            raise StartError(f"arena {index} in {directory} has an owner already")
+        self.arena = Arena(directory / f"arena.{index}")
+        self._heap = Heap(self.arena.shape.heap_bytes)
+        self._used: dict[int, _Used[Holder]] = {}
+        self._generations: list[int] = self.arena.rows["generation"].tolist()
+        self._take_over()
+
+    def __repr__(self) -> str:
+        return f"Owner({len(self._used)} entries in use, {len(self._free)} rows free, {self._heap!r})"
+
+    def _take_over(self) -> None:
+        """Free what came to an end, ask for the rest to be dropped, keep the payloads of what a worker may still be reading."""
+        arena = self.arena
+        arena.header["owner_pid"][0] = os.getpid()
+        arena.reserved_tokens = 0
+        in_use = (arena.states == WAITING) | (arena.states == LEASED)
+        for row in np.flatnonzero(in_use).tolist():
+            fields = arena.row(row)
+            size = payload_bytes(fields.sequences, fields.scores, fields.tokens)
+            self._heap.take_at(fields.offset, size)
+            self._used[row] = _Used(fields.offset, size, 0, 0, None)
+            arena.rows["cancel"][row] = 1
+        arena.states[~in_use] = FREE
+        self._free: list[int] = np.flatnonzero(~in_use)[::-1].tolist()  # a stack, the lowest rows on top, so that scans stay short
+        self._set_high(max(self._used, default=-1) + 1)
+
+    def beat(self) -> None:
+        """Say that this process runs."""
+        self.arena.header["owner_beat"][0] = time.monotonic()
+
+    @property
+    def in_use(self) -> int:
+        """Entries that are not free yet."""
+        return len(self._used)
+
+    def holders(self) -> list[Holder]:
+        """Everyone who waits for an entry, once for each of them."""
+        return [used.holder for used in self._used.values() if used.holder is not None]
+
+    def put(self, part: Cut, stamp: Stamp, holder: Holder) -> int | None:
+        """Make `part` a waiting entry: payload first, state last. Its row, or None while there is no room.
+
+        Raises TooLarge when there never will be.
+        """
+        sequences = part.sequences
+        count, tokens = len(sequences.lengths), len(sequences.ids)
+        size = payload_bytes(count, sequences.scores, tokens)
+        if size > self._heap.size:
+            raise TooLarge(f"an entry of {tokens:,} tokens is larger than the queue; raise RERANKER_QUEUE_TOKENS")
+        if not self._free or (offset := self._heap.take(size)) is None:
+            return None
+        row, arena, words, at = self._free.pop(), self.arena, self.arena.words, offset // 4
+        scores_at = at + 2 * count
+        ids_at = scores_at + sequences.scores
+        words[at : at + count] = sequences.lengths
+        words[at + count : scores_at] = sequences.splits
+        words[ids_at : ids_at + tokens] = sequences.ids
+        self._generations[row] = generation = (self._generations[row] + 1) & 0xFFFFFFFF
+        OWNER_FIELDS.pack_into(
+            arena.map, arena.shape.rows_at + row * ROW_BYTES,
+            generation, 0, KIND_TOKENS, sequences.shared, stamp.priority, stamp.request, stamp.deadline, time.monotonic(), stamp.start_tag,
+            offset, tokens, count, sequences.scores, part.cost, stamp.trace, 0, 0, 0, 0,
+        )  # fmt: skip
+        self._used[row] = _Used(offset, size, scores_at, sequences.scores, holder)
+        if row >= self._high:
+            self._set_high(row + 1)
+        barrier()
+        arena.states[row] = WAITING
+        return row
+
+    def cancel(self, row: int) -> None:
+        """Nobody waits for this entry any more; whoever plans next drops it, unless it is leased."""
+        self._used[row].holder = None
+        self.arena.rows["cancel"][row] = 1
+
+    def collect(self) -> list[tuple[Holder, Ended]]:
+        """Take every entry that came to an end: free its row and payload, and say how it ended to those who wait."""
+        states = self.arena.states
+        ended = (states[: self._high] >= DONE).nonzero()[0]
+        if not ended.size:
+            return []
+        found = []
+        for state in ENDS:
+            rows = ended[states[ended] == int(state)]
+            for row in rows.tolist():
+                used = self._used.pop(row)
+                if used.holder is not None:
+                    found.append((used.holder, self._ended(row, state, used)))
+                self._heap.give_back(used.offset, used.size)
+            move(states, rows, state, State.FREE, Actor.OWNER)
+            self._free.extend(rows[::-1].tolist())
+        if not self._used and self._high > LOW_MARK:
+            self._free.sort(reverse=True)
+            self._set_high(0)
+        return found
+
+    def _ended(self, row: int, state: State, used: _Used[Holder]) -> Ended:
+        fields = self.arena.row(row)
+        scores = self.arena.floats[used.scores_at : used.scores_at + used.scores].copy() if state is State.DONE else None
+        return Ended(row, state, scores, fields.leased_at - fields.put_at, fields.forward_s, fields.batch_tokens, fields.failure)
+
+    def _set_high(self, high: int) -> None:
+        self._high = high
+        self.arena.header["high"][0] = high
+
+    def close(self) -> None:
+        """Give the arena up."""
+        self.arena.close()
+        self._lock.close()
