@@ -19,6 +19,8 @@ log = logging.getLogger("rerankd.supervisor")
 
 STUCK_S = 30.0
 """An HTTP process whose event loop has not run for this long is restarted."""
+FRESH_S = 3.0
+"""An event loop beats four times a second; one that was silent for this long is not relied upon."""
 LIVED_S = 5.0
 """A process that lived this long did not crash in a row."""
 MAX_BACKOFF_S = 10.0
@@ -89,6 +91,11 @@ class HttpPool:
     def all_beating(self) -> bool:
         """Whether every process's event loop has run since it was started."""
         return all(child.process and float(child.arena.header["owner_beat"][0]) > child.started_at for child in self._children)
+
+    def beating(self, fresh_s: float = FRESH_S) -> int:
+        """How many processes' event loops have run within `fresh_s`."""
+        now = time.monotonic()
+        return sum(bool(child.process) and now - float(child.arena.header["owner_beat"][0]) <= fresh_s for child in self._children)
 
     def kill(self) -> None:
         """End what still lives, and let go of everything."""

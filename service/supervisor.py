@@ -18,11 +18,13 @@ from batching.families.card import ModelCard
 from batching.lifeline import Lifeline
 from batching.pool import Policy, Pool, WorkerSpec
 from batching.queue import make_queue, queue_shape
-from service import listen
+from service import activation, listen
 from service.http_pool import HttpPool
 from service.http_process import ServedPlan, ServicePlan, metrics_directory, plan_file
+from service.notify import Notifier
 from service.runtime_dir import RuntimeDir, base
 from service.settings import Settings
+from service.standing import ModelStanding, Reporter, Standing
 
 log = logging.getLogger("rerankd.supervisor")
 
@@ -43,7 +45,11 @@ class Supervisor:
     def __init__(self, settings: Settings, models: Sequence[ModelPlan]) -> None:
         self._settings = settings
         self._signals: list[int] = []
-        self._sockets = listen.listen(settings.host, settings.port, settings.uds, settings.workers)
+        self._notifier = Notifier(os.environ)
+        self._reporter = Reporter(self._notifier)
+        inherited = activation.inherited(os.environ, settings.workers)
+        self._uds = None if inherited else settings.uds
+        self._sockets = inherited or listen.listen(settings.host, settings.port, settings.uds, settings.workers)
         self.address = listen.address(self._sockets, tls=bool(settings.tls_cert))
         self._runtime = RuntimeDir(base(dict(os.environ), settings.runtime_dir), instance_name(settings, self.address))
         self._lifeline = Lifeline()
@@ -101,6 +107,26 @@ class Supervisor:
         if not self._said_ready and all(self._pool_ready(pool) for pool in self._pools) and self._http.all_beating():
             self._said_ready = True
             log.info("ready: %s (%s)", self.address, "; ".join(self._describe(pool) for pool in self._pools))
+            self._notifier.ready(f"ready at {self.address}", self.address)
+        now = time.monotonic()
+        if self._reporter.due(now):
+            self._reporter.tick(self._standing(), now, ready=self._said_ready)
+
+    def _standing(self) -> Standing:
+        models = [
+            ModelStanding(
+                workers=pool.workers(),
+                reserved_tokens=sum(arena.reserved_tokens for arena in pool.queue.arenas),
+                limit_tokens=pool.queue.board.shape.limit_tokens,
+            )
+            for pool in self._pools
+        ]
+        return Standing(
+            models=models,
+            http_processes=self._settings.workers,
+            http_ready=self._http.beating(),
+            forward_limit_s=self._settings.forward_limit,
+        )
 
     @staticmethod
     def _pool_ready(pool: Pool) -> bool:
@@ -117,6 +143,7 @@ class Supervisor:
         A second signal ends the wait at once.
         """
         log.info("draining")
+        self._notifier.stopping()
         self._http.stopping = True
         self._http.send(signal.SIGTERM)
         until = time.monotonic() + self._settings.drain_grace + self._settings.drain_timeout + 1.0
@@ -132,13 +159,14 @@ class Supervisor:
             pool.stop(0.0 if self._signals else STOP_WORKERS_S)
             pool.close()
         self._lifeline.close()
-        listen.close(self._sockets, self._settings.uds)
+        listen.close(self._sockets, self._uds)
+        self._notifier.close()
         self._runtime.remove()
         log.info("stopped")
 
 
 def instance_name(settings: Settings, address: str) -> str:
     """What tells this instance from others on the machine: its port, or its Unix socket."""
-    if settings.uds:
-        return "uds-" + str(Path(settings.uds).resolve()).strip("/").replace("/", "-")[-40:]
+    if address.startswith("unix:"):
+        return "uds-" + str(Path(address.removeprefix("unix:")).resolve()).strip("/").replace("/", "-")[-40:]
     return address.rpartition(":")[2]
