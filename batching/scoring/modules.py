@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from batching.errors import UnsupportedModel
 from batching.families.card import ModelCard
-from batching.scoring.native import read_rows
+from batching.scoring.tensors import read_rows
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"Identity": nn.Identity, "Tanh": nn.Tanh, "GELU": nn.GELU, "ReLU": nn.ReLU, "SiLU": nn.SiLU}
 

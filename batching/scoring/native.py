@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import transformers
-from safetensors import safe_open
 from torch import Tensor
 from transformers import LlamaConfig, PreTrainedConfig, XLMRobertaConfig
 
 from batching.errors import UnsupportedModel
 from batching.families.card import ModelCard
+from batching.scoring.tensors import read_tensors
 
 KEEP = ("num_labels", "id2label", "label2id", "architectures", "pad_token_id", "bos_token_id", "eos_token_id", "tie_word_embeddings")
 LLAMA_KEYS = (
@@ -25,11 +25,7 @@ LLAMA_KEYS = (
     "hidden_act", "max_position_embeddings", "initializer_range", "rms_norm_eps", "rope_theta", "rope_scaling", "rope_parameters",
     "attention_bias", "mlp_bias",
 )  # fmt: skip
-ROBERTA_KEYS = (
-    "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act", "max_position_embeddings",
-    "type_vocab_size", "layer_norm_eps", "classifier_dropout",
-)  # fmt: skip
-GTE_KEYS = (
+ENCODER_KEYS = (
     "vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "hidden_act", "max_position_embeddings",
     "type_vocab_size", "layer_norm_eps", "classifier_dropout",
 )  # fmt: skip
@@ -44,18 +40,17 @@ JINA_NAMES = (
 )
 
 
-def native_config(card: ModelCard) -> PreTrainedConfig | None:
-    """The native class's config for a checkpoint that names another; None when transformers reads config.json itself."""
-    for matches, translate in TRANSLATIONS:
-        if matches(card.config):
-            return translate(card)
-    return None
-
-
 def llama_config(card: ModelCard) -> PreTrainedConfig:
     """nvidia's llama_bidirec: Llama, every layer seeing both sides (models.md 4.8); the vision model's language part likewise."""
     config = card.config.get("llm_config") or card.config
     return LlamaConfig(**_pick(config, LLAMA_KEYS), **_pick(card.config, KEEP), is_causal=False)
+
+
+def vision_language_tensors(card: ModelCard, folder: Path) -> dict[str, Tensor]:
+    """The text part of nvidia's vision-language reranker (models.md 4.9), under Llama's names."""
+    prefix = re.compile(r"^(model\.)?language_model\.(model\.)?")
+    found = read_tensors(folder)
+    return {prefix.sub("", name): tensor for name, tensor in found.items() if prefix.match(name) and "lm_head" not in name}
 
 
 def gte_config(card: ModelCard) -> PreTrainedConfig:
@@ -73,30 +68,48 @@ def gte_config(card: ModelCard) -> PreTrainedConfig:
         factor = float(scaling["factor"])
         head = int(config["hidden_size"]) // int(config["num_attention_heads"])
         rope = {"rope_type": "linear", "rope_theta": theta * factor, "factor": factor ** (2.0 / head)}
-    return kind(**_pick(config, (*GTE_KEYS, *KEEP)), rope_parameters=rope)
+    return kind(**_pick(config, (*ENCODER_KEYS, *KEEP)), rope_parameters=rope)
 
 
 def jina_config(card: ModelCard) -> PreTrainedConfig:
     """jina-reranker-v2: XLM-RoBERTa under other names (models.md 3.8)."""
     _expect(card, position_embedding_type="absolute")
-    return XLMRobertaConfig(**_pick(card.config, (*ROBERTA_KEYS, *KEEP)))
+    return XLMRobertaConfig(**_pick(card.config, (*ENCODER_KEYS, *KEEP)))
 
 
-TRANSLATIONS: tuple[tuple[Callable[[dict[str, Any]], bool], Callable[[ModelCard], PreTrainedConfig]], ...] = (
-    (lambda config: config.get("model_type") in ("llama_bidirec", "llama_nemotron_vl_rerank"), llama_config),
-    (lambda config: config.get("model_type") == "new", gte_config),
-    (lambda config: "XLMRobertaFlashConfig" in str(config.get("auto_map")), jina_config),
-)
+def minicpm_config(card: ModelCard) -> PreTrainedConfig:
+    """BAAI's layerwise MiniCPM: Llama up to the cut-off layer, its scales folded into the weights by `minicpm_tensors`."""
+    _expect(card, head_type="simple", head_multi=True, hidden_act="silu", rope_scaling=None)
+    return LlamaConfig(**_pick(card.config, (*LLAMA_KEYS, *KEEP)) | {"num_hidden_layers": cut_off(card), "tie_word_embeddings": False})
 
 
-def native_tensors(card: ModelCard, folder: Path) -> dict[str, Tensor] | None:
-    """All tensors under the native class's names, for a checkpoint whose names transformers does not know; else None."""
-    if "XLMRobertaFlashConfig" not in str(card.config.get("auto_map")):
-        return None
+def cut_off(card: ModelCard) -> int:
+    """The layer whose head is read: the last of `cutoff_layers` in config.json, or else the last there is."""
+    last, first = int(card.config["num_hidden_layers"]), int(card.config["start_layer"])
+    said = card.config.get("cutoff_layers") or last
+    layer = int(max(said) if isinstance(said, list) else said)
+    if not first <= layer <= last:
+        raise UnsupportedModel(f"{card.name}: cutoff_layers is {said} in config.json; layers {first} to {last} have a head")
+    return layer
+
+
+def minicpm_tensors(card: ModelCard, folder: Path) -> dict[str, Tensor]:
+    """Llama's tensors that compute what MiniCPM's do: embeddings times scale_emb, each block's output times scale_depth / sqrt(layers)."""
+    depth = float(card.config["scale_depth"]) / float(card.config["num_hidden_layers"]) ** 0.5
+    scales = {"embed_tokens.weight": float(card.config["scale_emb"]), "o_proj.weight": depth, "down_proj.weight": depth}
     tensors: dict[str, Tensor] = {}
     for name, tensor in read_tensors(folder).items():
-        tensors |= rename_jina(name, tensor)
+        layer = re.search(r"\.layers\.(\d+)\.", name)
+        if name.startswith("lm_head.") or (layer and int(layer[1]) >= cut_off(card)):
+            continue
+        scale = next((scale for ending, scale in scales.items() if name.endswith(ending)), None)
+        tensors[name.removeprefix("model.")] = tensor if scale is None else tensor.float() * scale
     return tensors
+
+
+def jina_tensors(card: ModelCard, folder: Path) -> dict[str, Tensor]:
+    """All of jina-reranker-v2's tensors under XLM-RoBERTa's names."""
+    return {new: part for name, tensor in read_tensors(folder).items() for new, part in rename_jina(name, tensor).items()}
 
 
 def rename_jina(name: str, tensor: Tensor) -> dict[str, Tensor]:
@@ -110,23 +123,34 @@ def rename_jina(name: str, tensor: Tensor) -> dict[str, Tensor]:
     return {f"{before}attention.self.{part}.{after}": chunk.contiguous() for part, chunk in parts}
 
 
-def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """Every tensor of the folder's safetensors files."""
-    tensors: dict[str, Tensor] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as file:
-            tensors |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
-    return tensors
+@dataclass(frozen=True, slots=True)
+class Native:
+    """One kind of foreign checkpoint: how its config.json is known, and what it is natively."""
+
+    matches: Callable[[dict[str, Any]], bool]
+    config: Callable[[ModelCard], PreTrainedConfig]
+    tensors: Callable[[ModelCard, Path], dict[str, Tensor]] | None = None
+    """None: transformers finds its way among the names by itself."""
 
 
-def read_rows(folder: Path, name: str, rows: list[int] | None = None) -> Tensor | None:
-    """The tensor called `name`, or those rows of it, in float32 [len(rows), ...]; None when no file holds it."""
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as file:
-            if name in file.keys():  # noqa: SIM118  not a mapping
-                part = file.get_slice(name)
-                return torch.cat([part[row : row + 1] for row in rows]).float() if rows else part[:].float()
-    return None
+NATIVES: tuple[Native, ...] = (
+    Native(lambda config: config.get("model_type") == "llama_bidirec", llama_config),
+    Native(lambda config: config.get("model_type") == "llama_nemotron_vl_rerank", llama_config, vision_language_tensors),
+    Native(lambda config: config.get("model_type") == "new", gte_config),
+    Native(lambda config: "XLMRobertaFlashConfig" in str(config.get("auto_map")), jina_config, jina_tensors),
+    Native(lambda config: "LayerWiseMiniCPMForCausalLM" in (config.get("architectures") or ()), minicpm_config, minicpm_tensors),
+)
+
+
+def native_config(card: ModelCard) -> PreTrainedConfig | None:
+    """The native class's config for a checkpoint that names another; None when transformers reads config.json itself."""
+    return next((native.config(card) for native in NATIVES if native.matches(card.config)), None)
+
+
+def native_tensors(card: ModelCard, folder: Path) -> dict[str, Tensor] | None:
+    """All tensors under the native class's names, for a checkpoint whose names transformers does not know; else None."""
+    native = next((native for native in NATIVES if native.matches(card.config)), None)
+    return None if native is None or native.tensors is None else native.tensors(card, folder)
 
 
 def _pick(config: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:

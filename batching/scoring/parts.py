@@ -22,9 +22,10 @@ from batching.scoring.heads import ChainHead, LinearHead, OwnHead, RowRead
 from batching.scoring.late import LateReader
 from batching.scoring.listwise import ListReader, Projector
 from batching.scoring.modules import read_chain, read_projection
-from batching.scoring.native import native_tensors, read_rows
+from batching.scoring.native import cut_off, native_tensors
 from batching.scoring.options import ScoringOptions
 from batching.scoring.readers import EmbeddingReader, PairReader, QueryCache
+from batching.scoring.tensors import read_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,16 @@ def vocabulary(source: Source) -> Parts:
     return Parts(body(source), PairReader(row_read(card), LinearHead(weight), causal=card.family.causal))
 
 
+def layerwise(source: Source) -> Parts:
+    """BAAI's layerwise MiniCPM: the body up to its cut-off layer, and that layer's own row."""
+    card = source.card
+    name = f"lm_head.{cut_off(card) - int(card.config['start_layer'])}.linear_head.weight"
+    weight = read_rows(folder(card), name)
+    if weight is None:
+        raise UnsupportedModel(f"{card.name}: {name} is missing from its weights, and its score is read from there")
+    return Parts(body(source), PairReader(row_read(card), LinearHead(weight[0]), causal=card.family.causal))
+
+
 def module_chain(source: Source) -> Parts:
     """A sentence-transformers cross-encoder of modules: an encoder, a pooled row, and a chain down to one number."""
     chain = read_chain(source.card)
@@ -128,7 +139,8 @@ def listwise(source: Source) -> Parts:
 def body(source: Source, allowed: Allowed | None = None) -> PreTrainedModel:
     """The checkpoint's base model, without a pooler: the heads here read rows themselves."""
     card = source.card
-    base = load_model(card, native_class(card, source.config, MODEL_MAPPING), source.config, source.dtype, allowed)
+    tensors = native_tensors(card, folder(card))
+    base = load_model(card, native_class(card, source.config, MODEL_MAPPING), source.config, source.dtype, allowed, tensors)
     if getattr(base, "pooler", None) is not None:
         base.pooler = None
     return base
@@ -164,6 +176,7 @@ def row_read(card: ModelCard) -> RowRead:
 TAKERS: dict[tuple[str, str], Callable[[Source], Parts]] = {
     ("pair", "model"): classifier,
     ("pair", "vocabulary"): vocabulary,
+    ("pair", "layerwise"): layerwise,
     ("pair", "modules"): module_chain,
     ("embedding", "cosine"): sentence_encoder,
     ("embedding", "dot"): sentence_encoder,

@@ -29,6 +29,8 @@ class Case:
     bfloat16: float
     """Bound on |bfloat16 - float32| of raw scores, in units of the float32 scores' spread (max - min)."""
     recipe: str | None = None
+    listwise: bool = False
+    """Scores depend on the other documents by design, so company matters."""
 
 
 CASES: dict[str, Case] = {

@@ -1,0 +1,28 @@
+"""Single tensors out of a folder of safetensors files, for heads and for checkpoints under other names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+
+def read_tensors(folder: Path) -> dict[str, Tensor]:
+    """Every tensor of the folder's safetensors files."""
+    tensors: dict[str, Tensor] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            tensors |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
+    return tensors
+
+
+def read_rows(folder: Path, name: str, rows: list[int] | None = None) -> Tensor | None:
+    """The tensor called `name`, or those rows of it, in float32 [len(rows), ...]; None when no file holds it."""
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            if name in file.keys():  # noqa: SIM118  not a mapping
+                part = file.get_slice(name)
+                return torch.cat([part[row : row + 1] for row in rows]).float() if rows else part[:].float()
+    return None
