@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from batching.scoring.layout import Layout
 from batching.scoring.segments import Segments
 from batching.types import Int32s, Pack
+
+RowRead = Literal["first", "last", "mean"]
+"""One row per sequence: its first token's, its last one's, or the mean of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,10 @@ class Forward(Protocol):
         """Final hidden states of every token of the row, [T, H], in the model's number type."""
         ...
 
+    def rows(self, batch: Batch, read: RowRead) -> Tensor:
+        """One row per sequence by place, float32 [S, H]; a forward may leave out what is not read."""
+        ...
+
     def weights_bytes(self) -> int:
         """Bytes of weights held."""
         ...
@@ -50,11 +58,13 @@ def module_bytes(module: nn.Module) -> int:
 class Task:
     """What a reader wants of one pack: which sequences to run, behind which prefixes, which arrays it needs, and how it scores.
 
-    `arrays` sees the finished layout; `score` gets [T, H] and the batch and gives float32 [pack.scores].
+    `arrays` sees the finished layout; `score` gets what is read, rows [S, H] or with `read` None all hidden states [T, H], and the batch,
+    and gives float32 [pack.scores].
     """
 
     members: Int32s
     prefix_of: Int32s | None
+    read: RowRead | None
     arrays: Callable[[Layout], dict[str, Int32s]]
     score: Callable[[Tensor, Batch], Tensor]
 
@@ -69,3 +79,25 @@ class Reader(Protocol):
     def modules(self) -> list[nn.Module]:
         """The weights that the reader holds; moved to the device once, before the first pack."""
         ...
+
+
+def read_rows(hidden: Tensor, batch: Batch, read: RowRead) -> Tensor:
+    """The rows of `hidden` [T, H] by place, float32 [S, H]."""
+    if read == "mean":
+        return _means(hidden, batch)
+    offsets = batch.tensors["offsets"]
+    rows = offsets[:-1] if read == "first" else offsets[1:] - 1
+    return hidden.index_select(0, rows).float()
+
+
+def _means(hidden: Tensor, batch: Batch) -> Tensor:
+    """Mean of every sequence's rows, float32 [S, H]; by runs where the layout is sorted, else by one segmented reduction."""
+    if batch.segments.kernel.sorts:
+        parts = [
+            hidden[run.start : run.start + run.count * run.length].unflatten(0, (run.count, run.length)).mean(1, dtype=torch.float32)
+            for run in batch.layout.runs
+        ]
+        return torch.cat(parts)
+    # unsafe: skips a check of the offsets that would wait for the device
+    offsets = batch.tensors["offsets"].long()
+    return torch.segment_reduce(hidden.float(), "mean", offsets=offsets, axis=0, unsafe=True)

@@ -1,18 +1,13 @@
-"""From hidden states to numbers: reading rows out of a pack, and the heads that turn a row into a raw score, all in float32."""
+"""From rows of hidden states to numbers: the heads that turn a row into a raw score, all in float32."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
-
-from batching.scoring.batch import Batch
-
-RowRead = Literal["first", "last", "mean"]
 
 
 class Head(Protocol):
@@ -21,28 +16,6 @@ class Head(Protocol):
     module: nn.Module
 
     def __call__(self, rows: Tensor) -> Tensor: ...
-
-
-def read_rows(hidden: Tensor, batch: Batch, how: RowRead) -> Tensor:
-    """One row per sequence by place, float32 [S, H]: its first token, its last, or the mean of all."""
-    if how == "mean":
-        return _means(hidden, batch)
-    offsets = batch.tensors["offsets"]
-    rows = offsets[:-1] if how == "first" else offsets[1:] - 1
-    return hidden.index_select(0, rows).float()
-
-
-def _means(hidden: Tensor, batch: Batch) -> Tensor:
-    """Mean of every sequence's rows, float32 [S, H]; by runs where the layout is sorted, else by one segmented reduction."""
-    if batch.segments.kernel.sorts:
-        parts = [
-            hidden[run.start : run.start + run.count * run.length].unflatten(0, (run.count, run.length)).mean(1, dtype=torch.float32)
-            for run in batch.layout.runs
-        ]
-        return torch.cat(parts)
-    # unsafe: skips a check of the offsets that would wait for the device
-    offsets = batch.tensors["offsets"].long()
-    return torch.segment_reduce(hidden.float(), "mean", offsets=offsets, axis=0, unsafe=True)
 
 
 class Recall(nn.Module):

@@ -60,7 +60,7 @@ class LateReader:
                 first += int(counts[group])
             return torch.cat(scores).index_select(0, batch.tensors["unsort"])
 
-        return Task(members=members, prefix_of=None, arrays=arrays, score=score)
+        return Task(members=members, prefix_of=None, read=None, arrays=arrays, score=score)
 
     def _vectors(self, hidden: Tensor) -> Tensor:
         """Unit vectors of every token, float32 [T, D]."""

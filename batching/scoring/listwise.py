@@ -62,7 +62,7 @@ class ListReader:
             documents, queries = (self._projector(hidden.index_select(0, batch.tensors[name])) for name in ("documents", "queries"))
             return cosines(documents, queries)
 
-        return Task(members=members, prefix_of=None, arrays=arrays, score=score)
+        return Task(members=members, prefix_of=None, read=None, arrays=arrays, score=score)
 
     def modules(self) -> list[nn.Module]:
         """See `Reader`."""

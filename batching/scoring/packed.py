@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from batching.scoring.batch import Batch, module_bytes
+from batching.scoring.batch import Batch, RowRead, module_bytes, read_rows
 from batching.scoring.layout import Layout
 from batching.types import Int32s
 
@@ -43,6 +43,10 @@ class PackedForward:
         )
         hidden: Tensor = output.last_hidden_state
         return hidden[0]
+
+    def rows(self, batch: Batch, read: RowRead) -> Tensor:
+        """See `Forward`."""
+        return read_rows(self.hidden(batch), batch, read)
 
     def weights_bytes(self) -> int:
         """See `Forward`."""

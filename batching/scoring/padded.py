@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from batching.scoring.batch import Batch, module_bytes
+from batching.scoring.batch import Batch, RowRead, module_bytes, read_rows
 from batching.scoring.layout import Layout, spans
 from batching.types import Int32s
 
@@ -53,6 +53,10 @@ class PaddedForward:
             rows.append(self._bucket(tensors, slice(begin, end), shape).flatten(0, 1))
             begin = end
         return torch.cat(rows).index_select(0, tensors["pad_back"])
+
+    def rows(self, batch: Batch, read: RowRead) -> Tensor:
+        """See `Forward`."""
+        return read_rows(self.hidden(batch), batch, read)
 
     def _bucket(self, tensors: dict[str, Tensor], cells: slice, shape: tuple[int, int]) -> Tensor:
         """One padded call, [sequences, longest, H]."""

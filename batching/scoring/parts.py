@@ -16,9 +16,9 @@ from transformers.modeling_layers import GenericForSequenceClassification
 
 from batching.errors import UnsupportedModel
 from batching.families.card import ModelCard
-from batching.scoring.batch import Reader
+from batching.scoring.batch import Reader, RowRead
 from batching.scoring.checkpoint import Allowed, folder, load_model, read_config
-from batching.scoring.heads import ChainHead, LinearHead, OwnHead, RowRead
+from batching.scoring.heads import ChainHead, LinearHead, OwnHead
 from batching.scoring.late import LateReader
 from batching.scoring.listwise import ListReader, Projector
 from batching.scoring.modules import read_chain, read_projection

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from batching.scoring.batch import Batch, Task
-from batching.scoring.heads import Head, RowRead, cosines, read_rows
+from batching.scoring.batch import Batch, RowRead, Task
+from batching.scoring.heads import Head, cosines
 from batching.scoring.layout import NOWHERE, Layout, owners
 from batching.types import Int32s, Pack
 
@@ -34,11 +34,10 @@ class PairReader:
         def arrays(layout: Layout) -> dict[str, Int32s]:
             return {"scored": layout.places[own.scored]}
 
-        def score(hidden: Tensor, batch: Batch) -> Tensor:
-            rows = read_rows(hidden, batch, self._read)
+        def score(rows: Tensor, batch: Batch) -> Tensor:
             return self._head(rows.index_select(0, batch.tensors["scored"]))
 
-        return Task(members=used, prefix_of=own.shared, arrays=arrays, score=score)
+        return Task(members=used, prefix_of=own.shared, read=self._read, arrays=arrays, score=score)
 
     def modules(self) -> list[nn.Module]:
         """See `Reader`."""
@@ -124,14 +123,13 @@ class EmbeddingReader:
                 places[number] = len(layout.lengths) + behind
             return {"documents": places[own.scored], "queries": places[asked], "fresh": places[numbers_of(queries.fresh)]}
 
-        def score(hidden: Tensor, batch: Batch) -> Tensor:
-            return self._score(hidden, batch, queries)
+        def score(rows: Tensor, batch: Batch) -> Tensor:
+            return self._score(rows, batch, queries)
 
-        return Task(members=members, prefix_of=None, arrays=arrays, score=score)
+        return Task(members=members, prefix_of=None, read=self._read, arrays=arrays, score=score)
 
-    def _score(self, hidden: Tensor, batch: Batch, queries: Queries) -> Tensor:
+    def _score(self, rows: Tensor, batch: Batch, queries: Queries) -> Tensor:
         """Embed, remember the new queries, compare."""
-        rows = read_rows(hidden, batch, self._read)
         rows = rows if self._chain is None else self._chain(rows)
         fresh = rows.index_select(0, batch.tensors["fresh"])
         for place, key in enumerate(queries.fresh.values()):

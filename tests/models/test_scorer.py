@@ -51,9 +51,9 @@ def test_a_query_is_embedded_once() -> None:
     class Counting:
         backend, padded, weights_bytes, arrays = forward.backend, forward.padded, forward.weights_bytes, forward.arrays
 
-        def hidden(self, batch):
+        def rows(self, batch, read):
             tokens.append(len(batch.layout.ids))
-            return forward.hidden(batch)
+            return forward.rows(batch, read)
 
     scorer._forward = Counting()
     query = int(request.lengths[0])
