@@ -121,7 +121,7 @@ class Outermost:
             self._metrics.key_seen(exchange.key, 1, exchange.tokens)
             if exchange.reason:
                 self._metrics.rejections.labels(exchange.reason).inc()
-        level = logging.INFO if call is not None or exchange.status >= 500 else logging.DEBUG
+        level = logging.INFO if call is not None or exchange.status == 500 else logging.DEBUG
         if log.isEnabledFor(level):
             log.log(level, "%s %s %s", exchange.method, exchange.path, exchange.status or 499, extra=_fields(exchange))
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, values
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
@@ -148,6 +148,7 @@ class _ModelSeries:
 
 def _choose_values(index: int, directory: Path | None) -> None:
     """Tell the client library where its values live. It asks its own module variable each time a metric is made."""
+    disable_created_metrics()  # several processes' values have no single time of creation
     if directory is None:
         values.ValueClass = values.MutexValue
         return

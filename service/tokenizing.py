@@ -25,7 +25,7 @@ def read_tokens(model: Model, texts: list[str], specials: bool) -> list[list[Tok
     names = {number: content for content, number in vocabulary.reserved.items()}
     return [
         [
-            Token(number, names.get(number, piece), bool(special), *((None, None) if special else offsets))
+            Token(number, names.get(number, piece), True, None, None) if special else Token(number, piece, False, *offsets)
             for number, piece, special, offsets in zip(found.ids, found.tokens, found.special_tokens_mask, found.offsets, strict=True)
         ]
         for found in vocabulary.tokenizer.encode_batch(texts, add_special_tokens=specials)

@@ -1,0 +1,86 @@
+"""What an HTTP process is: quick to start, small, free of torch; and it lets go of a caller who hung up."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from typing import Any
+
+from service.app import create_app
+from tests.http.fakes import FakeModel, settings
+
+PROBE = """
+import sys, time, resource
+began = time.perf_counter()
+from tests.http.fakes import FakeModel, settings
+import service.http_process, batching.client, batching.families.encode, tokenizers
+from service.app import create_app
+create_app(settings(), [FakeModel().served], 0)
+heavy = [name for name in ("torch", "transformers", "scipy", "huggingface_hub", "rich_click") if name in sys.modules]
+print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, *heavy)
+"""
+
+
+def test_an_http_process_is_light() -> None:
+    """Without torch and transformers, started within 1.5 s, under 200 MB."""
+    out = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True, timeout=60).stdout.split()
+    assert out[2:] == []
+    assert float(out[0]) < 1.5
+    assert int(out[1]) < 200_000
+
+
+def test_the_command_line_is_quick_and_light() -> None:
+    """`--help` imports neither torch nor the server."""
+    probe = "import sys\nfrom service.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nprint([n for n in ('torch', 'litestar', 'numpy') if n in sys.modules])"
+    out = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, timeout=60).stdout
+    assert out.splitlines()[-1] == "[]"
+    assert "serve" in out
+
+
+def _scope(body: bytes) -> dict[str, Any]:
+    return {
+        "type": "http", "method": "POST", "path": "/rerank", "raw_path": b"/rerank", "query_string": b"", "root_path": "", "scheme": "http",
+        "http_version": "1.1", "headers": [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())],
+        "server": ("test", 80), "client": ("test", 1), "asgi": {"version": "3.0"}, "state": {},
+    }  # fmt: skip
+
+
+async def _call(model: FakeModel, *, hang_up_after_s: float | None) -> list[dict[str, Any]]:
+    app = create_app(settings(), [model.served], 0)
+    body = b'{"query": "a", "documents": ["b"], "model": "m"}'
+    sent: list[dict[str, Any]] = []
+    messages = iter([{"type": "http.request", "body": body, "more_body": False}])
+
+    async def receive() -> dict[str, Any]:
+        message = next(messages, None)
+        if message is None:
+            await asyncio.sleep(999.0 if hang_up_after_s is None else hang_up_after_s)
+            return {"type": "http.disconnect"}
+        return message
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    async with app.lifespan():
+        await app(_scope(body), receive, send)  # type: ignore[arg-type]
+    return sent
+
+
+def test_a_caller_who_hangs_up_frees_the_queue() -> None:
+    """Scoring is cancelled at once, the tokens are given back, and it is counted as the caller's doing."""
+    model = FakeModel()
+    model.client.takes_s = 60.0
+    sent = asyncio.run(asyncio.wait_for(_call(model, hang_up_after_s=0.05), 10.0))
+    assert model.client.cancelled == 1
+    assert model.client.reserved == 0
+    assert sent[0]["status"] == 499
+
+
+def test_a_caller_who_stays_is_answered() -> None:
+    """The watch on the connection does not disturb an answer."""
+    model = FakeModel()
+    model.client.takes_s = 0.05
+    sent = asyncio.run(asyncio.wait_for(_call(model, hang_up_after_s=None), 10.0))
+    assert sent[0]["status"] == 200
+    assert model.client.closed

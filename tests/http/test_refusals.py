@@ -1,0 +1,188 @@
+"""What a call that can't be answered gets: the right status, a string that says why, and nothing left behind."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from batching import errors
+from tests.http.conftest import Client, Start
+from tests.http.fakes import FakeModel, worker
+
+GOOD = {"query": "a", "documents": ["b"], "model": "m"}
+
+MALFORMED: list[tuple[bytes, int, str]] = [
+    (b"", 400, "body"),
+    (b"{", 400, "body"),
+    (b"[]", 400, "body"),
+    (b"null", 400, "body"),
+    (b'"text"', 400, "body"),
+    (b"\xff\xfe", 400, "body"),
+    (b'{"query": "\xff", "documents": ["b"]}', 400, "body"),
+    (b'{"query": NaN, "documents": ["b"]}', 400, "body"),
+    (b'{"query": "a", "documents": ["b"], "top_n": Infinity}', 400, "body"),
+    (b"[" * 100_000, 400, "body"),
+    (b'{"query": "a", "documents": ["b"], "top_n": 1e400, "model": "m"}', 400, "body"),
+    (b'{"documents": ["b"]}', 400, "query"),
+    (b'{"query": "  ", "documents": ["b"], "model": "m"}', 400, "query"),
+    (b'{"query": 1, "documents": ["b"], "model": "m"}', 400, "query"),
+    (b'{"query": "a"}', 400, "documents"),
+    (b'{"query": "a", "documents": [], "model": "m"}', 400, "documents"),
+    (b'{"query": "a", "documents": "b", "model": "m"}', 400, "documents"),
+    (b'{"query": "a", "documents": [1], "model": "m"}', 400, "documents[0]"),
+    (b'{"query": "a", "documents": ["b", null], "model": "m"}', 400, "documents[1]"),
+    (b'{"query": "a", "documents": [{"image": "x"}], "model": "m"}', 400, "documents[0]"),
+    (b'{"query": "a", "documents": ["b"], "top_n": -1, "model": "m"}', 400, "top_n"),
+    (b'{"query": "a", "documents": ["b"], "top_n": "x", "model": "m"}', 400, "top_n"),
+    (b'{"query": "a", "documents": ["b"], "max_length": 129, "model": "m"}', 400, "max_length"),
+    (b'{"query": "a", "documents": ["b"], "max_length": 99999999999999999999999, "model": "m"}', 400, "max_length"),
+]
+
+
+@pytest.mark.parametrize(("body", "status", "named"), MALFORMED)
+def test_a_malformed_body_is_refused_by_name(client: Client, model: FakeModel, body: bytes, status: int, named: str) -> None:
+    """400 with a string `detail` that names the part; nothing is tokenized or admitted."""
+    answer = client.post("/rerank", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == status, answer.text
+    assert isinstance(answer.json()["detail"], str)
+    assert named.split("[")[0] in answer.json()["detail"].lower()
+    assert model.client.scored == model.encoder.calls == []
+    assert model.client.reserved == 0
+
+
+def test_limits_name_their_settings(start: Start, model: FakeModel) -> None:
+    """Too many documents and too large a body are 413 and name the setting; an announced length is enough."""
+    client = start(max_documents="3", max_body_bytes="2000")
+    many = client.post("/rerank", json={**GOOD, "documents": ["b"] * 4})
+    large = client.post("/rerank", content=b" " * 2001)
+    streamed = client.post("/rerank", content=(b" " * 500 for _ in range(5)))
+    assert [answer.status_code for answer in (many, large, streamed)] == [413] * 3
+    assert "RERANKER_MAX_DOCUMENTS" in many.json()["detail"]
+    assert "RERANKER_MAX_BODY_BYTES" in large.json()["detail"] == streamed.json()["detail"]
+    assert client.post("/rerank", json={**GOOD, "documents": ["b"] * 3}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "retry"),
+    [
+        (errors.Overloaded("the queue is full", 2.3), 429, "3"),
+        (errors.TooLarge("more than the queue holds (RERANKER_QUEUE_TOKENS)"), 413, None),
+        (errors.Unavailable("the model is still loading", 0.2), 503, "1"),
+        (errors.Expired("too late"), 504, None),
+        (errors.WorkerLost("crashed twice"), 500, None),
+        (errors.ScoringFailed("the worker failed"), 500, None),
+        (errors.InvalidRequest("query: too long", "query"), 400, None),
+    ],
+)
+@pytest.mark.parametrize("where", ["reserve", "encode", "score"])
+def test_every_failure_has_its_status_and_releases_its_tokens(
+    client: Client, model: FakeModel, error: Exception, status: int, retry: str | None, where: str
+) -> None:
+    """The same map whichever step fails, Retry-After where waiting helps, no reservation left."""
+    if where == "reserve":
+        model.client.error = error
+    elif where == "encode":
+        model.encoder.error = error
+    else:
+        model.client.score_error = error
+    answer = client.post("/rerank", json=GOOD)
+    assert answer.status_code == status
+    assert answer.json()["detail"] == str(error)
+    assert answer.headers.get("retry-after") == retry
+    assert model.client.reserved == 0
+
+
+def test_an_unforeseen_error_keeps_its_text_to_itself(client: Client, model: FakeModel) -> None:
+    """500 without the error's text, which is in the log only, and the service goes on."""
+    model.encoder.error = RuntimeError("the secret is 42")
+    answer = client.post("/rerank", json=GOOD)
+    assert answer.status_code == 500
+    assert "42" not in answer.text
+    assert model.client.reserved == 0
+    model.encoder.error = None
+    assert client.post("/rerank", json=GOOD).status_code == 200
+
+
+def test_deadlines(start: Start, model: FakeModel) -> None:
+    """X-Request-Timeout is kept and capped by the setting; nonsense in it is 400."""
+    model.client.takes_s = 5.0
+    client = start(request_timeout="0.2")
+    for headers in ({}, {"X-Request-Timeout": "0.05"}, {"X-Request-Timeout": "100"}, {"X-Request-Timeout": "inf"}):
+        began = time.monotonic()
+        answer = client.post("/rerank", json=GOOD, headers=headers)
+        assert answer.status_code == 504
+        assert time.monotonic() - began < 2.0
+    for given in ("", "x", "0", "-1", "nan", "1,2"):
+        answer = client.post("/rerank", json=GOOD, headers={"X-Request-Timeout": given})
+        assert answer.status_code == 400, given
+        assert "X-Request-Timeout" in answer.json()["detail"]
+    assert model.client.reserved == 0
+
+
+def test_no_handler(client: Client) -> None:
+    """404 and 405 are JSON with a string detail too; 405 says what is allowed."""
+    missing, wrong = client.post("/nope", json={}), client.get("/rerank")
+    assert (missing.status_code, wrong.status_code) == (404, 405)
+    assert "POST" in wrong.headers["allow"]
+    for answer in (missing, wrong):
+        assert isinstance(answer.json()["detail"], str)
+        assert answer.headers["x-request-id"]
+
+
+def test_a_query_too_long_without_truncation(client: Client) -> None:
+    """truncate=false refuses what would be cut."""
+    answer = client.post("/rerank", json={**GOOD, "documents": ["w " * 500], "truncate": False})
+    assert answer.status_code == 400
+    assert "documents[0]" in answer.json()["detail"]
+
+
+def test_errors_speak_the_callers_dialect(client: Client, model: FakeModel) -> None:
+    """TEI's clients get TEI's statuses and error object."""
+    tei = client.post("/rerank", json={"query": "a", "texts": [1]})
+    assert tei.status_code == 422
+    assert tei.json().keys() == {"error", "error_type"}
+    model.client.score_error = errors.ScoringFailed("no")
+    assert client.post("/predict", json={"inputs": ["a", "b"]}).status_code == 424
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),
+    max_leaves=8,
+)
+_FIELDS = ["query", "documents", "texts", "pairs", "passages", "input", "candidates", "top_n", "top_k", "model", "return_documents", "truncate",
+           "max_length", "rank_fields", "parameters", "priority", "chunk_overlap", "max_chunks", "long_documents", "queries", "text_1", "text_2"]  # fmt: skip
+
+
+@hypothesis_settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    path=st.sampled_from(["/rerank", "/v1/rerank", "/v1/reranking", "/v1/ranking", "/score", "/predict", "/api/v1/rerank", "/tokenize"]),
+    body=st.dictionaries(st.sampled_from(_FIELDS), _JSON | st.just("text") | st.just(["text"]), max_size=6),
+)
+def test_no_body_makes_a_5xx(client: Client, path: str, body: dict[str, Any]) -> None:
+    """Whatever JSON a caller sends, the answer is a ranking or a refusal, never a failure of ours."""
+    answer = client.post(path, json=body)
+    assert answer.status_code < 500, (path, body, answer.text)
+    answer.json()
+
+
+def test_reasons_are_counted(client: Client, model: FakeModel) -> None:
+    """Each refusal is counted under its reason, and under dialect and status."""
+    model.client.error = errors.Overloaded("full")
+    client.post("/rerank", json=GOOD)
+    client.post("/rerank", content=b"{")
+    text = client.get("/metrics").text
+    assert 'rerankd_rejections_total{reason="overloaded"} 1.0' in text
+    assert 'rerankd_rejections_total{reason="invalid"} 1.0' in text
+    assert 'rerankd_requests_total{dialect="common",status="429"} 1.0' in text
+
+
+def test_not_ready_is_said_before_work(client: Client, model: FakeModel) -> None:
+    """Readiness is false while the only worker starts."""
+    model.client.workers = [worker(state="starting")]
+    assert client.get("/health/ready").status_code == 503
