@@ -35,7 +35,7 @@ def cut(sequences: Sequences, max_tokens: int, *, padded: bool = False) -> list[
     head = int(sequences.lengths[0]) if first else 0
     order = np.argsort(sequences.lengths[first:], kind="stable") + first
     cuts = []
-    for begin, end in _spans(sequences.lengths[order], max_tokens - head, padded=padded):
+    for begin, end in _spans(sequences.lengths[order], head, max_tokens, padded=padded):
         places = order[begin:end]
         part = _part(sequences, np.concatenate(([0], places)) if first else places)
         cuts.append(Cut(part, places - first, _cost(part.lengths, padded=padded)))
@@ -46,14 +46,14 @@ def _cost(lengths: Int32s, *, padded: bool) -> int:
     return int(lengths.max()) * len(lengths) if padded else int(lengths.sum())
 
 
-def _spans(lengths: Int32s, max_tokens: int, *, padded: bool) -> list[tuple[int, int]]:
-    """Runs [begin, end) of sorted `lengths` that stay within `max_tokens`, each of at least one."""
-    spans, begin, total = [], 0, 0
+def _spans(lengths: Int32s, head: int, max_tokens: int, *, padded: bool) -> list[tuple[int, int]]:
+    """Runs [begin, end) of sorted `lengths` that stay within `max_tokens` together with a shared sequence of `head`, each of at least one."""
+    spans, begin, total = [], 0, head
     for place, length in enumerate(lengths.tolist()):
-        grown = length * (place - begin + 1) if padded else total + length
+        grown = max(head, length) * (place - begin + 1 + bool(head)) if padded else total + length
         if place > begin and grown > max_tokens:
             spans.append((begin, place))
-            begin, grown = place, length
+            begin, grown = place, head + length
         total = grown
     spans.append((begin, len(lengths)))
     return spans
