@@ -47,7 +47,7 @@ def _cost(lengths: Int32s, *, padded: bool) -> int:
 
 
 def _spans(lengths: Int32s, head: int, max_tokens: int, *, padded: bool) -> list[tuple[int, int]]:
-    """Runs [begin, end) of sorted `lengths` that stay within `max_tokens` together with a shared sequence of `head`, each of at least one."""
+    """Runs [begin, end) of sorted `lengths` within `max_tokens`, a shared sequence of `head` included; each of at least one."""
     spans, begin, total = [], 0, head
     for place, length in enumerate(lengths.tolist()):
         grown = max(head, length) * (place - begin + 1 + bool(head)) if padded else total + length

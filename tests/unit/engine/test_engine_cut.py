@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,7 +72,7 @@ def test_entries_are_within_the_limit_but_for_a_single_sequence(request: Sequenc
 def test_entries_are_not_needlessly_small(request: Sequences, limit: int) -> None:
     """Each entry could not have held the first sequence of the next."""
     parts = cut(request, limit)
-    for part, after in zip(parts, parts[1:], strict=False):
+    for part, after in itertools.pairwise(parts):
         assert part.cost + int(after.sequences.lengths[int(request.shared)]) > limit
 
 
