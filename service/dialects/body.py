@@ -106,5 +106,5 @@ def _unpacked(body: bytes) -> Body:
 def convert(item: Any, field: str) -> Body:
     """Read an object inside a body as a body of its own; raises InvalidRequest."""
     if not isinstance(item, dict):
-        raise InvalidRequest(f"{field}: expected an object", field)
+        raise InvalidRequest(f"{field}: required, an object", field)
     return msgspec.convert(item, Body)

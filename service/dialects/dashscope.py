@@ -15,7 +15,7 @@ from msgspec import UNSET, UnsetType
 from service.dialects import common, documents, options
 from service.dialects.answers import Failure, failures, numbers
 from service.dialects.body import Body, convert
-from service.dialects.fields import flag, text, wrong
+from service.dialects.fields import flag, inside, name, text, wrong
 from service.dialects.nouns import Answer, Call, Decoded, Dialect
 from service.schemas import RerankResult
 
@@ -46,13 +46,15 @@ def decode(body: Body, call: Call) -> Decoded:
     if body.parameters is not None and not isinstance(body.parameters, dict):
         raise wrong("parameters", "an object", body.parameters)
     wanted = convert(body.parameters or {}, "parameters")
-    wanted.model = body.model
-    query = text(body.input.get("query"), "input.query")
-    found = body.input.get("documents")
+    wanted.model = None
+    asked = convert(body.input, "input")
+    query, found = text(asked.query, "input.query"), asked.documents
     texts = documents.read(found, "input.documents", call.max_documents)
-    echo = flag(wanted.return_documents, "parameters.return_documents")
-    ranked = options.request(wanted, query, texts, common.top_n(wanted))
-    return Decoded((ranked,), partial(_encode, given=found if echo else None, texts=texts, raw=options.wants_raw(wanted)))
+    with inside("parameters"):
+        echo, raw = flag(wanted.return_documents, "return_documents"), options.wants_raw(wanted)
+        ranked = options.request(wanted, query, texts, common.top_n(wanted))
+    ranked = msgspec.structs.replace(ranked, model=name(body.model, "model"))
+    return Decoded((ranked,), partial(_encode, given=found if echo else None, texts=texts, raw=raw))
 
 
 def _encode(results: Sequence[RerankResult], *, given: list[Any] | None, texts: list[str], raw: bool) -> Answer:

@@ -5,7 +5,8 @@ Lenient where real clients are loose (booleans as strings, whole numbers as floa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from batching.errors import InvalidRequest, TooLarge
@@ -37,6 +38,15 @@ def shown(value: Any) -> str:
 def wrong(field: str, expected: str, value: Any) -> InvalidRequest:
     """The error for a value that is not what its field takes."""
     return InvalidRequest(f"{field}: expected {expected}, got {shown(value)}", field)
+
+
+@contextmanager
+def inside(field: str) -> Iterator[None]:
+    """Let errors about what an object holds name the object too."""
+    try:
+        yield
+    except InvalidRequest as error:
+        raise type(error)(f"{field}.{error}", f"{field}.{error.field}") from None
 
 
 def flag(value: Any, field: str, default: bool = False) -> bool:

@@ -17,7 +17,7 @@ from batching.errors import InvalidRequest
 from service.dialects import options
 from service.dialects.answers import complete, numbers
 from service.dialects.body import Body, convert
-from service.dialects.fields import array, check_count, flag, strings, text, wrong
+from service.dialects.fields import array, check_count, flag, inside, strings, text, wrong
 from service.dialects.groups import group
 from service.dialects.nouns import Answer, Call, Decoded, Dialect
 from service.schemas import RerankRequest, RerankResult
@@ -61,7 +61,11 @@ def decode(body: Body, call: Call) -> Decoded:
 def decode_vertex(body: Body, call: Call) -> Decoded:
     """Read Vertex AI's wrapping of several rerank calls; raises InvalidRequest, TooLarge."""
     instances = array(body.instances, "instances", call.max_documents)
-    calls = [_rank(convert(item, f"instances[{index}]"), call) for index, item in enumerate(instances)]
+    calls = []
+    for index, item in enumerate(instances):
+        instance = convert(item, f"instances[{index}]")
+        with inside(f"instances[{index}]"):
+            calls.append(_rank(instance, call))
     requests = tuple(ranked for ranked, _ in calls)
     check_count(sum(len(ranked.documents) for ranked in requests), "instances", call.max_documents)
 
