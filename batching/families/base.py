@@ -10,7 +10,7 @@ from typing import Literal
 
 import msgspec
 
-Special = Literal["bos", "cls", "sep", "eos"]
+Special = Literal["bos", "cls", "sep", "eos", "mask"]
 """A special token, named by its role in the tokenizer's files."""
 
 
@@ -19,11 +19,13 @@ class Piece(msgspec.Struct, frozen=True):
 
     `text` may hold the slots `{query}`, `{document}` and `{instruction}`. Only what stands in the layout itself may become a special
     token, never what a user writes into a slot: a piece with a slot is read without special tokens altogether, so a template's
-    markers stand in pieces of their own. `special` puts one special token instead of text.
+    markers stand in pieces of their own. `special` puts one special token by its role instead of text, `token` one entry of the
+    vocabulary by its name. A listwise layout has the slots `{count}` (documents in the list) and `{number}` (of the document) too.
     """
 
     text: str = ""
     special: Special | None = None
+    token: str | None = None
 
 
 Unit = Literal["pair", "embedding", "late", "list"]
@@ -57,15 +59,23 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     """What the slot `{query}` becomes when no instruction is given."""
     instructed_text: str | None = None
     """What the slot `{query}` becomes with an instruction, where the family has no slot of its own for one."""
+    instruction_text: str = "{instruction}"
+    """What the slot `{instruction}` becomes when an instruction is given or there is a default one."""
     default_instruction: str | None = None
     default_max_length: int = 512
     """max_length of the reference, where the caller sets none."""
     query_share: float = 0.75
     """The part of max_length that a query may fill; a longer query is refused, never cut."""
+    query_tokens: int | None = None
+    """The most tokens of a query that the reference reads; a longer one is refused."""
     document_tokens: int | None = None
     """The most tokens of one document that the reference reads, whatever max_length allows."""
     document_chars: int | None = None
     """The most characters of one document that the reference reads."""
+    longest: int | None = None
+    """The longest sequence that the model was made for, where its config.json promises more."""
+    outside: tuple[int, ...] = ()
+    """Pieces that the reference's max_length does not count: it grows by their tokens. A piece named twice counts twice."""
     strip: bool = False
     """The reference strips white space around query and document."""
     native_pair: bool = False
@@ -73,8 +83,8 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     native_single: bool = False
     """The tokenizer's own template for one text puts its special tokens around the layout, which holds none at its ends."""
     joint: bool = False
-    """The reference tokenizes neighbouring pieces with slots as one string. Pieces are cut where that makes no difference; when a probe
-    shows that with this tokenizer it does, they are joined again, and nothing is shared between documents."""
+    """The reference tokenizes neighbouring pieces without special tokens as one string. Pieces are cut where that makes no difference; when
+    a probe shows that with this tokenizer it does, they are joined again, and nothing is shared between documents."""
     token_types: bool = False
     position_offset: int | Literal["pad"] = 0
     """Added to every position; "pad" is pad_token_id + 1 (the RoBERTa tables)."""
@@ -99,3 +109,7 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     """For heads read from the vocabulary: raw = logit(yes) - logit(no), or logit(yes) alone."""
     markers: tuple[str, ...] = ()
     """For a listwise family: the tokens whose rows are read, the document's first and the query's last."""
+    expand_to: int = 0
+    """For late interaction: queries shorter than this many tokens are filled up with the mask token, which takes part like any other."""
+    skip: tuple[str, ...] = ()
+    """For late interaction: tokens of documents that take no part in the score (punctuation), though others attend to them."""

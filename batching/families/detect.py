@@ -12,7 +12,7 @@ from batching.families.base import Activation, Family
 from batching.families.card import ModelCard
 from batching.families.checkpoint import revision
 from batching.families.facts import Facts, read_facts
-from batching.families.rules import FAMILIES, RULES
+from batching.families.rules import choose
 
 ACTIVATIONS: dict[str, Activation] = {"Sigmoid": "sigmoid", "Identity": "identity", "Softmax": "softmax"}
 """Classes that a checkpoint's files may name, by the last part of their path; anything else is code that is not run."""
@@ -50,19 +50,6 @@ def detect(path: Path, name: str, recipe: str | None = None) -> ModelCard:
         revision=revision(facts.folder, facts.weights, facts.config),
         weights_bytes=facts.weights.total_bytes,
     )
-
-
-def choose(facts: Facts, recipe: str | None) -> Family:
-    """The recipe's family, or the first that a rule gives."""
-    if recipe is not None:
-        if recipe not in FAMILIES:
-            raise UnsupportedModel(f"RERANKER_RECIPE={recipe} is not a known family; known are {', '.join(sorted(FAMILIES))}")
-        return FAMILIES[recipe]
-    found = (rule(facts) for rule in RULES)
-    family = next((family for family in found if family is not None), None)
-    if family is None:
-        raise UnsupportedModel(f"{facts.root} belongs to no family that is known here; use a reranker such as BAAI/bge-reranker-v2-m3")
-    return family
 
 
 def check_head(facts: Facts, family: Family) -> None:
@@ -111,6 +98,7 @@ def find_max_length(facts: Facts, family: Family) -> int:
         int(text["max_position_embeddings"]) - taken if text.get("max_position_embeddings") else None,
         facts.tokenizer.get("model_max_length"),
         facts.length.get("max_seq_length"),
+        family.longest,
     ]
     known = [int(bound) for bound in bounds if isinstance(bound, int | float) and 0 < bound < UNBOUNDED]
     if not known:

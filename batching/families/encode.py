@@ -18,6 +18,7 @@ from batching.families.bodies import LIMIT_SETTING, Room, Side, TokenCache, not_
 from batching.families.card import ModelCard
 from batching.families.cut import CHARS_PER_TOKEN, MARGIN_CHARS, first_tokens
 from batching.families.layout import Frame, Layout, check_native_pair
+from batching.families.listwise import ListLayout, lay_out
 from batching.families.vocabulary import Vocabulary
 from batching.types import Int32s, Sequences
 
@@ -52,15 +53,19 @@ class Encoder:
         """Open the tokenizer of `card`; raises UnsupportedModel when it does not fit the model."""
         self.card = card
         self.family = family = card.family
-        template = "".join(piece.text for piece in (*family.layout, *family.query_layout))
-        self.vocabulary = Vocabulary(Path(card.path) / card.transformer, template)
+        pieces = (*family.layout, *family.query_layout)
+        tokens = (*(piece.token for piece in pieces if piece.token), *family.markers)
+        self.vocabulary = Vocabulary(Path(card.path) / card.transformer, "".join(piece.text for piece in pieces), tokens)
         if self.vocabulary.size > card.vocab_size:
             raise UnsupportedModel(
                 f"{self.vocabulary.path} gives ids up to {self.vocabulary.size - 1}, but the model has {card.vocab_size} embeddings; "
                 "the tokenizer does not belong to this model"
             )
+        self._list = ListLayout(family, self.vocabulary) if family.unit == "list" else None
         self._layout = Layout(family, family.layout, self.vocabulary)
         self._query_layout = Layout(family, family.query_layout, self.vocabulary) if family.query_layout else None
+        self._mask = [self.vocabulary.role("mask")] if family.expand_to else []
+        self._outside = sum(self._layout.sizes[number] for number in family.outside)
         self._cache = cache if self._layout.cacheable else None
         if family.native_pair:
             check_native_pair(family, self.vocabulary)
@@ -81,7 +86,9 @@ class Encoder:
         `document_tokens`: the most tokens to keep of one document. Raises InvalidRequest naming the field, its tokens, the limit and the
         setting when the query is too long, or, without `truncate`, a document.
         """
-        limit = min(max_length or self.card.default_max_length, self.card.max_length)
+        limit = min((max_length or self.card.default_max_length) + self._outside, self.card.max_length)
+        if self._list is not None:
+            return self._encode_list(self._list, query, documents, instruction, limit, document_tokens, truncate=truncate)
         plan = self._plan(query, instruction, limit, len(documents))
         texts, clipped = self._prepare(documents)
         room = min(plan.room, document_tokens or plan.room, self.family.document_tokens or plan.room)
@@ -93,7 +100,7 @@ class Encoder:
 
     def _plan(self, query: str, instruction: str | None, limit: int, count: int) -> Plan:
         """Tokenize all but the documents; raises InvalidRequest when the query is over its share of `limit`, since a query is never cut."""
-        most = int(limit * self.family.query_share)
+        most = self._most(limit)
         try:
             if len(query) > most * CHARS_PER_TOKEN + MARGIN_CHARS:
                 self._check_query(query, most, limit)
@@ -107,14 +114,45 @@ class Encoder:
         lead, head = None, frame.head
         if asked is not None:
             lead = asked.head + asked.tail
+            lead += self._mask * (self.family.expand_to - len(lead))
         elif frame.shared and count > 1:
             lead, head = frame.head, []
         room = limit - len(frame.head) - len(frame.tail)
-        if room < 1 or (asked is not None and len(asked.head) + len(asked.tail) > limit):
+        if room < 1 or (asked is not None and lead is not None and len(lead) > limit):
             raise InvalidRequest(
                 f"query and template fill max_length {limit} ({LIMIT_SETTING}) and leave no room for documents", field="query"
             )
         return Plan(frame, lead, head, query_tokens, room)
+
+    def _encode_list(
+        self,
+        layout: ListLayout,
+        query: str,
+        documents: Sequence[str],
+        instruction: str | None,
+        limit: int,
+        document_tokens: int | None,
+        *,
+        truncate: bool,
+    ) -> Encoded:
+        texts, clipped = self._prepare(documents)
+        try:
+            query_tokens = self._check_query(query, self._most(limit), limit)
+            self.vocabulary.ids([instruction or ""])
+        except TypeError as error:
+            raise not_text((query, instruction or ""), "query") from error
+        bounds = (limit - query_tokens, document_tokens, self.family.document_tokens)
+        room = min(bound for bound in bounds if bound)
+        try:
+            prompts = layout.encode(query, texts, instruction, limit=limit, room=room, longest=self.card.max_length, truncate=truncate)
+        except TypeError as error:
+            raise not_text(texts, "documents") from error
+        sequences, truncated, sizes = lay_out(prompts)
+        return Encoded(sequences, truncated | clipped, sizes, query_tokens)
+
+    def _most(self, limit: int) -> int:
+        """Tokens that a query may have."""
+        return min(int((limit - self._outside) * self.family.query_share), self.family.query_tokens or limit)
 
     def _check_query(self, query: str, most: int, limit: int) -> int:
         """The query's own tokens; raises InvalidRequest when there are more than `most`."""

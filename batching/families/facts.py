@@ -55,6 +55,20 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         """The modules' class names, in order."""
         return tuple(kind for kind, _ in self.modules)
 
+    @property
+    def chat_template(self) -> str:
+        """The checkpoint's chat template, "" where there is none."""
+        path = self.folder / "chat_template.jinja"
+        return path.read_text("utf-8") if path.is_file() else str(self.tokenizer.get("chat_template") or "")
+
+    @property
+    def tokens(self) -> dict[str, int]:
+        """All tokens of tokenizer.json with their ids."""
+        spec = read_json(self.folder / "tokenizer.json")
+        vocab = spec.get("model", {}).get("vocab", {})
+        pieces = vocab if isinstance(vocab, dict) else {piece: number for number, (piece, _) in enumerate(vocab)}
+        return pieces | {token["content"]: token["id"] for token in spec.get("added_tokens", [])}
+
     def module(self, kind: str) -> dict[str, Any]:
         """config.json of the first module of this kind, {} where there is none."""
         folder = next((folder for name, folder in self.modules if name == kind), None)

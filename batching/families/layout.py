@@ -15,7 +15,7 @@ from batching.errors import UnsupportedModel
 from batching.families.base import Family, Piece
 from batching.families.vocabulary import Vocabulary
 
-SLOT = re.compile(r"(\{query\}|\{document\}|\{instruction\})")
+SLOT = re.compile(r"(\{query\}|\{document\}|\{instruction\}|\{count\}|\{number\})")
 
 JOINT_PROBES = (
     "Paris is big", " led by a space", "  two", "\nline", "\r\n\r\n", "\t", "42", "(round)", "...", "?!", "'s", "é", "\u0301", "京都",
@@ -52,18 +52,20 @@ class Layout:
         if family.native_single:
             self._lead, self._trail = vocabulary.single_frame()
         joined = family.joint and not splits_safely(pieces, vocabulary)
-        self.pieces = join(pieces) if joined else tuple(pieces)
+        self.pieces = join(pieces, vocabulary) if joined else tuple(pieces)
         self.shares = family.causal and family.shared_pieces > 0 and not joined
         places = [number for number, piece in enumerate(self.pieces) if "{document}" in piece.text]
         self.place = places[0] if places else len(self.pieces)
         around = self.pieces[self.place].text if places else ""
         self.cacheable = "{query}" not in around and "{instruction}" not in around
         """Whether a document's ids are the same in every request."""
+        self.sizes = [len(self._fixed_ids(piece)) if not SLOT.search(piece.text) else 0 for piece in pieces]
+        """Tokens of each piece of the family's own layout, 0 where there are slots."""
         self._fixed = {number: self._fixed_ids(piece) for number, piece in enumerate(self.pieces) if not SLOT.search(piece.text)}
 
     def frame(self, query: str, instruction: str | None) -> Frame:
         """Tokenize all that surrounds the documents of one request."""
-        slots = self.fill(query, instruction)
+        slots = fill(self._family, query, instruction)
         open_pieces = [number for number in range(len(self.pieces)) if number not in self._fixed and number != self.place]
         found = dict(
             zip(open_pieces, self._vocabulary.ids([render(self.pieces[number].text, slots) for number in open_pieces]), strict=True)
@@ -81,18 +83,21 @@ class Layout:
             query_tokens=sum(len(found[number]) for number in open_pieces if "{query}" in self.pieces[number].text),
         )
 
-    def fill(self, query: str, instruction: str | None) -> dict[str, str]:
-        """What stands in the slots of this request."""
-        family = self._family
-        query = query.strip() if family.strip else query
-        given = instruction or family.default_instruction or ""
-        text = family.instructed_text if instruction and family.instructed_text else family.query_text
-        return {"{query}": render(text, {"{query}": query, "{instruction}": given}), "{instruction}": given}
-
     def _fixed_ids(self, piece: Piece) -> list[int]:
         if piece.special is not None:
             return [self._vocabulary.role(piece.special)]
+        if piece.token is not None:
+            return [self._vocabulary.token(piece.token)]
         return self._vocabulary.literal(piece.text)
+
+
+def fill(family: Family, query: str, instruction: str | None) -> dict[str, str]:
+    """What stands in the slots of a request."""
+    query = query.strip() if family.strip else query
+    given = instruction or family.default_instruction or ""
+    text = family.instructed_text if instruction and family.instructed_text else family.query_text
+    wrapped = render(family.instruction_text, {"{instruction}": given}) if given else ""
+    return {"{query}": render(text, {"{query}": query, "{instruction}": given}), "{instruction}": wrapped}
 
 
 def render(text: str, slots: dict[str, str]) -> str:
@@ -100,11 +105,16 @@ def render(text: str, slots: dict[str, str]) -> str:
     return "".join(slots.get(part, part) for part in SLOT.split(text))
 
 
-def join(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
-    """Put neighbouring pieces with slots back into one, as a reference that tokenizes them together has them."""
+def grow_together(first: Piece, second: Piece, vocabulary: Vocabulary) -> bool:
+    """Whether the reference of a joint family tokenizes the two as one string: no special token stands in them."""
+    return all(piece.text and len(vocabulary.split(piece.text)) == 1 for piece in (first, second))
+
+
+def join(pieces: Sequence[Piece], vocabulary: Vocabulary) -> tuple[Piece, ...]:
+    """Put neighbouring pieces without special tokens back into one, as a reference that tokenizes them together has them."""
     joined: list[Piece] = []
     for piece in pieces:
-        if joined and SLOT.search(piece.text) and SLOT.search(joined[-1].text):
+        if joined and grow_together(joined[-1], piece, vocabulary):
             joined[-1] = Piece(joined[-1].text + piece.text)
         else:
             joined.append(piece)
@@ -112,9 +122,9 @@ def join(pieces: Sequence[Piece]) -> tuple[Piece, ...]:
 
 
 def splits_safely(pieces: Sequence[Piece], vocabulary: Vocabulary) -> bool:
-    """Whether tokenizing neighbouring pieces with slots one by one gives the same ids as tokenizing them together, on all probes."""
+    """Whether tokenizing neighbouring pieces one by one gives the same ids as tokenizing them together, on all probes."""
     for first, second in pairwise(pieces):
-        if not (SLOT.search(first.text) and SLOT.search(second.text)):
+        if not grow_together(first, second, vocabulary):
             continue
         left = [render(first.text, dict.fromkeys(("{query}", "{document}", "{instruction}"), probe)) for probe in JOINT_PROBES]
         right = [render(second.text, dict.fromkeys(("{query}", "{document}", "{instruction}"), probe)) for probe in JOINT_PROBES]

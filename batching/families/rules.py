@@ -11,14 +11,20 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from batching.errors import UnsupportedModel
-from batching.families import bert, bi_encoder, xlm_roberta
-from batching.families.base import Family, Piece, Read
+from batching.families import bert, bge_decoders, bi_encoder, colbert, encoders, jina_v3, modernbert, nemotron, xlm_roberta
+from batching.families.base import Family
 from batching.families.facts import Facts
+from batching.families.rules_pooled import late_interaction, module_chain, sentence_encoder
+from batching.families.rules_prompted import BY_NAME, CLASSIFIERS, as_told, layerwise, prompted
 
 Rule = Callable[[Facts], Family | None]
 
-POOLINGS: dict[str, Read] = {"cls": "first", "mean": "mean", "lasttoken": "last"}
-"""sentence-transformers' pooling modes that are served, and the rows that they read."""
+FOREIGN: dict[str, str] = {
+    "JinaVL": "is a jina-reranker-m0, which reads images with code of its own and is not supported; use jinaai/jina-reranker-v3",
+    "Qwen3VL": "is a reranker for images, which is not supported; use Qwen/Qwen3-Reranker of the same size",
+    "Nemotron3": "needs remote code; use nvidia/llama-nemotron-rerank-1b-v2",
+}
+"""Beginnings of class names that are recognised and not served, and why."""
 
 
 def refuse_foreign_code(facts: Facts) -> Family | None:
@@ -28,31 +34,26 @@ def refuse_foreign_code(facts: Facts) -> Family | None:
             f"{facts.root} is a JinaBERT (ALiBi positions, as in jina-reranker-v1 and jina-embeddings-v2), which is not supported; "
             "use jinaai/jina-reranker-v2-base-multilingual or BAAI/bge-reranker-v2-m3"
         )
+    foreign = next((name for name in FOREIGN if facts.architecture.startswith(name)), None)
+    if foreign is not None:
+        raise UnsupportedModel(f"{facts.root} ({facts.architecture}) {FOREIGN[foreign]}")
     return None
 
 
-def sentence_encoder(facts: Facts) -> Family | None:
-    """modules.json of a Transformer, a Pooling and perhaps a Normalize: a bi-encoder."""
-    if "Pooling" not in facts.kinds:
+def jina_v2(facts: Facts) -> Family | None:
+    """jina-reranker-v2: XLM-RoBERTa by name, published with code of its own."""
+    flash = "XLMRobertaFlashConfig" in str(facts.config.get("auto_map"))
+    return encoders.JINA_V2 if flash and facts.architecture.endswith("ForSequenceClassification") else None
+
+
+def modern_bert(facts: Facts) -> Family | None:
+    """ModernBERT, whose config.json names the pooling."""
+    if facts.architecture not in modernbert.FAMILY.architectures:
         return None
-    extra = [kind for kind in facts.kinds if kind not in ("Transformer", "Pooling", "Normalize", "Dropout")]
-    if extra:
-        raise UnsupportedModel(
-            f"{facts.root}/modules.json holds {', '.join(extra)}, which a bi-encoder is not served with; use a reranker or another embedder"
-        )
-    query, document = read_prompts(facts)
-    similarity = facts.sentence.get("similarity_fn_name") or "cosine"
-    if similarity not in ("cosine", "dot"):
-        raise UnsupportedModel(f"{facts.root} compares by {similarity} (config_sentence_transformers.json); cosine and dot are supported")
-    dot = similarity == "dot" and "Normalize" not in facts.kinds
-    return replace(
-        bi_encoder.FAMILY,
-        layout=(Piece(f"{document}{{document}}"),),
-        query_layout=(Piece(f"{query}{{query}}"),),
-        read=read_pooling(facts),
-        head="dot" if dot else "cosine",
-        activation="identity" if dot else "cosine",
-    )
+    pooling = str(facts.config.get("classifier_pooling") or "cls")
+    if pooling not in ("cls", "mean"):
+        raise UnsupportedModel(f"{facts.root} pools by {pooling} (classifier_pooling in config.json); cls and mean are supported")
+    return replace(modernbert.FAMILY, read="mean" if pooling == "mean" else "first")
 
 
 def by_architecture(facts: Facts) -> Family | None:
@@ -72,32 +73,58 @@ def refuse_headless(facts: Facts) -> Family | None:
     raise UnsupportedModel(f"{facts.root} ({architecture}) {what}; use a reranker such as BAAI/bge-reranker-v2-m3")
 
 
-def read_pooling(facts: Facts) -> Read:
-    """The rows that the Pooling module reads; raises UnsupportedModel for modes that are not served."""
-    config = facts.module("Pooling")
-    mode = config.get("pooling_mode")
-    if mode is None:
-        mode = [name.removeprefix("pooling_mode_") for name, on in config.items() if name.startswith("pooling_mode_") and on]
-        mode = [name.removesuffix("_tokens").removesuffix("_token") for name in mode] or ["mean"]
-    modes = [mode] if isinstance(mode, str) else list(mode)
-    if len(modes) != 1 or modes[0] not in POOLINGS:
-        raise UnsupportedModel(f"{facts.root} pools by {', '.join(modes)} (1_Pooling/config.json); supported: {', '.join(POOLINGS)}")
-    if config.get("include_prompt") is False and any(read_prompts(facts)):
-        raise UnsupportedModel(f"{facts.root} leaves its prompt out of the pooling (include_prompt false), which is not supported")
-    return POOLINGS[modes[0]]
+def choose(facts: Facts, recipe: str | None) -> Family:
+    """The recipe's family, with what the checkpoint's files add to it, or the first that a rule gives; raises UnsupportedModel."""
+    if recipe is not None and recipe not in FAMILIES:
+        raise UnsupportedModel(f"RERANKER_RECIPE={recipe} is not a known family; known are {', '.join(sorted(FAMILIES))}")
+    if recipe is not None and any(FAMILIES[recipe] is family for _, _, family in BY_NAME):
+        return as_told(FAMILIES[recipe], facts)
+    try:
+        family = next(family for family in (rule(facts) for rule in RULES) if family is not None)
+    except UnsupportedModel:
+        if recipe is None:
+            raise
+        return FAMILIES[recipe]
+    return FAMILIES[recipe] if recipe not in (None, family.name) else family
 
 
-def read_prompts(facts: Facts) -> tuple[str, str]:
-    """The prompts before a query and a document, as sentence-transformers' encode_query and encode_document choose them."""
-    prompts = {name: str(text) for name, text in (facts.sentence.get("prompts") or {}).items() if text}
-    default = prompts.get(facts.sentence.get("default_prompt_name") or "", "")
-    document = next((prompts[name] for name in ("document", "passage", "corpus") if name in prompts), default)
-    return prompts.get("query", default), document
+BY_ARCHITECTURE: tuple[Family, ...] = (
+    xlm_roberta.FAMILY,
+    bert.FAMILY,
+    bert.ELECTRA,
+    encoders.GTE,
+    encoders.DEBERTA,
+    encoders.ALBERT,
+    encoders.DISTILBERT,
+    nemotron.FAMILY,
+    jina_v3.FAMILY,
+)
 
+RULES: tuple[Rule, ...] = (
+    refuse_foreign_code,
+    jina_v2,
+    layerwise,
+    module_chain,
+    late_interaction,
+    sentence_encoder,
+    modern_bert,
+    by_architecture,
+    prompted,
+    refuse_headless,
+)
 
-BY_ARCHITECTURE: tuple[Family, ...] = (xlm_roberta.FAMILY, bert.FAMILY, bert.ELECTRA)
-
-RULES: tuple[Rule, ...] = (refuse_foreign_code, sentence_encoder, by_architecture, refuse_headless)
-
-FAMILIES: dict[str, Family] = {family.name: family for family in (*BY_ARCHITECTURE, bi_encoder.FAMILY)}
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for family in (
+        *BY_ARCHITECTURE,
+        bi_encoder.FAMILY,
+        colbert.FAMILY,
+        modernbert.FAMILY,
+        modernbert.CHAIN,
+        encoders.JINA_V2,
+        bge_decoders.LAYERWISE,
+        *(family for _, _, family in BY_NAME),
+        *CLASSIFIERS.values(),
+    )
+}
 """All families by name, for RERANKER_RECIPE."""

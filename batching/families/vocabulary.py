@@ -7,6 +7,7 @@ marker. For text without such strings the ids are those of the tokenizer as it w
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, get_args
 
@@ -24,13 +25,13 @@ UNMATCHED = " special {number} "
 class Vocabulary:
     """The tokenizer of one checkpoint: ids of users' text, of a template's text, and of special tokens by role."""
 
-    def __init__(self, directory: Path, template: str = "") -> None:
-        """Open the tokenizer in `directory`; `template` is the layout's literal text, whose tokens users can't write either."""
+    def __init__(self, directory: Path, template: str = "", tokens: Iterable[str] = ()) -> None:
+        """Open the tokenizer in `directory`; users can't write the tokens in `template`, the layout's own text, nor those in `tokens`."""
         spec = _read_spec(directory)
         spec["truncation"] = spec["padding"] = None
         self.path = directory / "tokenizer.json"
         self.roles = read_roles(directory)
-        self.reserved = _reserved(spec, template, set(self.roles.values()))
+        self.reserved = _reserved(spec, template, {*self.roles.values(), *tokens})
         self.model: dict[str, Any] = {key: value for key, value in spec["model"].items() if key not in ("vocab", "merges")}
         self.max_piece_chars = max(map(len, _pieces(spec)), default=1)
         self.tokenizer = _open(_deafened(spec, self.reserved), self.path)
@@ -50,15 +51,25 @@ class Vocabulary:
             raise UnsupportedModel(f"{self.path} has no {role}_token, which this model family needs; is tokenizer_config.json missing?")
         return self.reserved[content]
 
+    def token(self, content: str) -> int:
+        """The id of one token by its name; raises UnsupportedModel when the vocabulary has none."""
+        if content not in self.reserved:
+            raise UnsupportedModel(f"{self.path} has no token {content}, which this model family needs; it does not belong to this model")
+        return self.reserved[content]
+
     def literal(self, text: str) -> list[int]:
         """Ids of a template's own text; special tokens are recognised."""
         ids: list[int] = []
-        for number, part in enumerate(self._markup.split(text) if self.reserved else [text]):
+        for number, part in enumerate(self.split(text)):
             if number % 2:
                 ids.append(self.reserved[part])
             elif part:
                 ids.extend(self.ids([part])[0])
         return ids
+
+    def split(self, text: str) -> list[str]:
+        """A template's text cut at its special tokens, which stand at the odd places."""
+        return self._markup.split(text) if self.reserved else [text]
 
     def ids(self, texts: list[str]) -> list[list[int]]:
         """Ids of users' texts, one list each; no special token is ever among them."""
@@ -90,7 +101,7 @@ def read_roles(directory: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         content = read_json(directory / name)
-        for role in (*get_args(Special), "pad", "unk", "mask"):
+        for role in (*get_args(Special), "pad", "unk"):
             value = content.get(f"{role}_token")
             if isinstance(value, dict):
                 value = value.get("content")
@@ -139,19 +150,22 @@ def _bert_spec(directory: Path) -> dict[str, Any]:
     }
 
 
-def _reserved(spec: dict[str, Any], template: str, roles: set[str]) -> dict[str, int]:
-    """Contents and ids of the tokens that no user may write: those called special, those with a role, those the template holds."""
-    return {
+def _reserved(spec: dict[str, Any], template: str, named: set[str]) -> dict[str, int]:
+    """Contents and ids of the tokens that no user may write: those called special, those named, those the template holds."""
+    pieces = _pieces(spec)
+    found = {name: pieces[name] for name in sorted(named) if name in pieces}
+    added = {
         token["content"]: token["id"]
         for token in spec.get("added_tokens", [])
-        if token.get("special") or token["content"] in roles or (token["content"].strip() and token["content"] in template)
+        if token.get("special") or token["content"] in named or (token["content"].strip() and token["content"] in template)
     }
+    return found | added
 
 
-def _pieces(spec: dict[str, Any]) -> list[str]:
-    """All pieces of the model's vocabulary, whatever its form."""
+def _pieces(spec: dict[str, Any]) -> dict[str, int]:
+    """All pieces of the model's vocabulary with their ids, whatever its form."""
     vocab = spec["model"]["vocab"]
-    return [piece for piece, _ in vocab] if isinstance(vocab, list) else list(vocab)
+    return {piece: number for number, (piece, _) in enumerate(vocab)} if isinstance(vocab, list) else vocab
 
 
 def _unknown(spec: dict[str, Any]) -> int | None:

@@ -7,6 +7,43 @@ that the program and its independent reference load the same files.
 from __future__ import annotations
 
 from tests.checkpoints.corpus import DOCUMENTS, QUERY, SENTENCES
+from tests.checkpoints.decoders import bge_gemma, ctxl, jina_v3, mxbai_v2, nemotron, qwen3, qwen3_classifier, zerank
 from tests.checkpoints.encoders import bert, bi_encoder, electra, xlm_roberta
+from tests.checkpoints.more_encoders import albert, colbert, deberta, distilbert, ettin, gte, gte_remote, jina_v2, modernbert
 
-__all__ = ["DOCUMENTS", "QUERY", "SENTENCES", "bert", "bi_encoder", "electra", "xlm_roberta"]
+RECIPES = {
+    "qwen3": "qwen3-reranker",
+    "mxbai_v2": "mxbai-rerank-v2",
+    "bge_gemma": "bge-reranker-v2-gemma",
+    "zerank": "zerank",
+    "ctxl": "ctxl-rerank-v2",
+}
+"""RERANKER_RECIPE for the checkpoints that their files do not tell apart."""
+
+__all__ = [
+    "DOCUMENTS",
+    "QUERY",
+    "RECIPES",
+    "SENTENCES",
+    "albert",
+    "bert",
+    "bge_gemma",
+    "bi_encoder",
+    "colbert",
+    "ctxl",
+    "deberta",
+    "distilbert",
+    "electra",
+    "ettin",
+    "gte",
+    "gte_remote",
+    "jina_v2",
+    "jina_v3",
+    "modernbert",
+    "mxbai_v2",
+    "nemotron",
+    "qwen3",
+    "qwen3_classifier",
+    "xlm_roberta",
+    "zerank",
+]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import BertTokenizer, PreTrainedTokenizerBase, XLMRobertaTokenizer
+from transformers import BertTokenizer, DebertaV2Tokenizer, PreTrainedTokenizerBase, XLMRobertaTokenizer
 
 from tests.checkpoints.corpus import SENTENCES
 
@@ -51,3 +51,9 @@ def bert_tokenizer(max_length: int = 512) -> PreTrainedTokenizerBase:
     unused = [f"[unused{number}]" for number in range(99)]
     vocab = ["[PAD]", *unused, "[UNK]", "[CLS]", "[SEP]", "[MASK]", *wordpieces()]
     return BertTokenizer(vocab={piece: number for number, piece in enumerate(vocab)}, model_max_length=max_length)
+
+
+def deberta_tokenizer(max_length: int = 512) -> PreTrainedTokenizerBase:
+    """`[PAD]` 0, `[CLS]` 1, `[SEP]` 2, `[UNK]` 3, `[MASK]` last, as DeBERTa-v3 has them."""
+    vocab = [("[PAD]", 0.0), ("[CLS]", 0.0), ("[SEP]", 0.0), ("[UNK]", 0.0), *unigram_pieces()]
+    return DebertaV2Tokenizer(vocab=vocab, unk_id=3, model_max_length=max_length)

@@ -1,0 +1,116 @@
+"""Rules for checkpoints whose modules.json pools: bi-encoders, late interaction, and cross-encoders made of modules."""
+
+from __future__ import annotations
+
+import string
+
+from msgspec.structs import replace
+
+from batching.errors import UnsupportedModel
+from batching.families import bi_encoder, colbert, modernbert
+from batching.families.base import Family, Piece, Read
+from batching.families.checkpoint import read_json
+from batching.families.facts import Facts
+
+POOLINGS: dict[str, Read] = {"cls": "first", "mean": "mean", "lasttoken": "last"}
+"""sentence-transformers' pooling modes that are served, and the rows that they read."""
+BEHIND_POOLING = frozenset({"Dense", "LayerNorm", "Normalize", "Dropout"})
+COLBERT_QUERY_LENGTH = 32
+
+
+def module_chain(facts: Facts) -> Family | None:
+    """modules.json of a Transformer, a Pooling and a chain that ends in one number: a cross-encoder such as ettin-reranker."""
+    if "Pooling" not in facts.kinds or facts.kinds[-1] != "Dense":
+        return None
+    last = read_json(facts.root / facts.modules[-1][1] / "config.json")
+    crosses = facts.sentence.get("model_type") == "CrossEncoder" or last.get("module_output_name") == "scores"
+    if not crosses:
+        return None
+    if last.get("out_features") != 1:
+        raise UnsupportedModel(f"{facts.root} ends in {last.get('out_features')} numbers where a reranker ends in 1; use a reranker")
+    return replace(
+        modernbert.CHAIN, read=read_pooling(facts), token_types="token_type_ids" in (facts.tokenizer.get("model_input_names") or ())
+    )
+
+
+def late_interaction(facts: Facts) -> Family | None:
+    """A ColBERT: its class, its modules (no pooling), or the files that PyLate and Stanford's library leave."""
+    metadata = read_json(facts.root / "artifact.metadata")
+    kinds = facts.kinds
+    known = facts.architecture in colbert.FAMILY.architectures or facts.sentence.get("model_type") == "MultiVectorEncoder"
+    if not known and not metadata and not ("Dense" in kinds and "Pooling" not in kinds) and "colbert_dim" not in facts.config:
+        return None
+    words, length = facts.sentence, facts.length
+    expansion = length.get("query_expansion") or {}
+    query, document = metadata.get("query_token_id", words.get("query_prefix")), metadata.get("doc_token_id", words.get("document_prefix"))
+    prompts = read_prompts(facts)
+    attends = expansion.get("attend", metadata.get("attend_to_mask_tokens", words.get("attend_to_expansion_tokens")))
+    target = expansion.get("length") or words.get("query_length") or metadata.get("query_maxlen") or COLBERT_QUERY_LENGTH
+    return replace(
+        colbert.FAMILY,
+        query_layout=marked(query or prompts[0], "{query}", facts),
+        layout=marked(document or prompts[1], "{document}", facts),
+        expand_to=int(target) if attends else 0,
+        skip=tuple(read_skipped(facts, punctuation=bool(metadata.get("mask_punctuation", query is not None)))),
+        default_max_length=int(length.get("document_length") or words.get("document_length") or metadata.get("doc_maxlen") or 512),
+    )
+
+
+def sentence_encoder(facts: Facts) -> Family | None:
+    """modules.json of a Transformer, a Pooling and perhaps more: a bi-encoder."""
+    if "Pooling" not in facts.kinds:
+        return None
+    extra = [kind for kind in facts.kinds if kind not in BEHIND_POOLING | {"Transformer", "Pooling"}]
+    if extra:
+        raise UnsupportedModel(f"{facts.root}/modules.json holds {', '.join(extra)}, which is not served in a bi-encoder; use a reranker")
+    query, document = read_prompts(facts)
+    similarity = facts.sentence.get("similarity_fn_name") or "cosine"
+    if similarity not in ("cosine", "dot"):
+        raise UnsupportedModel(f"{facts.root} compares by {similarity} (config_sentence_transformers.json); cosine and dot are supported")
+    dot = similarity == "dot" and "Normalize" not in facts.kinds
+    return replace(
+        bi_encoder.FAMILY,
+        layout=(Piece(f"{document}{{document}}"),),
+        query_layout=(Piece(f"{query}{{query}}"),),
+        read=read_pooling(facts),
+        head="dot" if dot else "cosine",
+        activation="identity" if dot else "cosine",
+    )
+
+
+def read_pooling(facts: Facts) -> Read:
+    """The rows that the Pooling module reads; raises UnsupportedModel for modes that are not served."""
+    config = facts.module("Pooling")
+    mode = config.get("pooling_mode")
+    if mode is None:
+        mode = [name.removeprefix("pooling_mode_") for name, on in config.items() if name.startswith("pooling_mode_") and on]
+        mode = [name.removesuffix("_tokens").removesuffix("_token") for name in mode] or ["mean"]
+    modes = [mode] if isinstance(mode, str) else list(mode)
+    if len(modes) != 1 or modes[0] not in POOLINGS:
+        raise UnsupportedModel(f"{facts.root} pools by {', '.join(modes)} (1_Pooling/config.json); supported: {', '.join(POOLINGS)}")
+    if config.get("include_prompt") is False and any(read_prompts(facts)):
+        raise UnsupportedModel(f"{facts.root} leaves its prompt out of the pooling (include_prompt false), which is not supported")
+    return POOLINGS[modes[0]]
+
+
+def read_prompts(facts: Facts) -> tuple[str, str]:
+    """The prompts before a query and a document, as sentence-transformers' encode_query and encode_document choose them."""
+    prompts = {name: str(text) for name, text in (facts.sentence.get("prompts") or {}).items() if text}
+    default = prompts.get(facts.sentence.get("default_prompt_name") or "", "")
+    document = next((prompts[name] for name in ("document", "passage", "corpus") if name in prompts), default)
+    return prompts.get("query", default), document
+
+
+def marked(prefix: str, slot: str, facts: Facts) -> tuple[Piece, ...]:
+    """`slot` behind a marker: one token where the vocabulary has it as one, as it stands or without the space behind it, else text."""
+    for name in (prefix, prefix.strip()):
+        if name and name in facts.tokens:
+            return (Piece(token=name), Piece(slot))
+    return (Piece(f"{prefix}{slot}"),)
+
+
+def read_skipped(facts: Facts, *, punctuation: bool) -> list[str]:
+    """Tokens of documents that take no part in the score: those that the files name, else punctuation where that is the default."""
+    said = facts.module("MultiVectorMask").get("skiplist_words", facts.sentence.get("skiplist_words"))
+    words = said if isinstance(said, list) else list(string.punctuation) if punctuation else []
+    return [word for word in words if word in facts.tokens]

@@ -1,0 +1,129 @@
+"""Tiny language models that are asked for a score: Qwen3-Reranker, mxbai-v2, bge-gemma, zerank, ctxl, nemotron, jina-v3."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import (
+    GemmaConfig,
+    GemmaForCausalLM,
+    LlamaConfig,
+    LlamaForSequenceClassification,
+    PreTrainedTokenizerBase,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    Qwen3ForSequenceClassification,
+    Qwen3Model,
+)
+
+from tests.checkpoints.byte_level import gemma_tokenizer, llama_tokenizer, qwen_tokenizer
+from tests.checkpoints.weights import edit_json, save
+
+JINA_MARKERS = ("<|embed_token|>", "<|rerank_token|>")
+SHAPE: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 48,
+}
+
+
+def qwen3_config(tokenizer: PreTrainedTokenizerBase, **changes: Any) -> Qwen3Config:
+    """Grouped heads of a width that is not hidden / heads, as in all Qwen3."""
+    fields = SHAPE | {"vocab_size": len(tokenizer) + 5, "head_dim": 16, "max_position_embeddings": 40_960, "rope_theta": 1e6}
+    fields |= {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id, "bos_token_id": None}
+    return Qwen3Config(**(fields | changes))
+
+
+def qwen3(directory: Path, *, seed: int = 0, tied: bool = True) -> Path:
+    """The shape of Qwen/Qwen3-Reranker-0.6B (tied) and -8B (a head of its own), as first released. Named by its directory or a recipe."""
+    tokenizer = qwen_tokenizer()
+    return save(directory, Qwen3ForCausalLM(qwen3_config(tokenizer, tie_word_embeddings=tied)), tokenizer, seed)
+
+
+def qwen3_classifier(directory: Path, *, seed: int = 0) -> Path:
+    """The shape of tomaarsen/Qwen3-Reranker-*-seq-cls, made from `qwen3` of the same seed: score.weight is its yes row less its no row."""
+    tokenizer = qwen_tokenizer()
+    source = Qwen3ForCausalLM(qwen3_config(tokenizer))
+    save(directory, source, tokenizer, seed)
+    model = Qwen3ForSequenceClassification(qwen3_config(tokenizer, num_labels=1))
+    model.model.load_state_dict(source.model.state_dict())
+    yes, no = tokenizer.convert_tokens_to_ids(["yes", "no"])
+    with torch.no_grad():
+        model.score.weight.copy_((source.lm_head.weight[yes] - source.lm_head.weight[no]).unsqueeze(0))
+    model.save_pretrained(directory)
+    return directory
+
+
+def mxbai_v2(directory: Path, *, seed: int = 0) -> Path:
+    """The shape of mixedbread-ai/mxbai-rerank-large-v2. Named by its directory or a recipe."""
+    tokenizer = qwen_tokenizer()
+    config = Qwen2Config(**SHAPE, vocab_size=len(tokenizer), max_position_embeddings=32_768, tie_word_embeddings=True)
+    return save(directory, Qwen2ForCausalLM(config), tokenizer, seed)
+
+
+def bge_gemma(directory: Path, *, seed: int = 0) -> Path:
+    """The shape of BAAI/bge-reranker-v2-gemma: one key head, scaled embeddings. Named by its directory or a recipe."""
+    tokenizer = gemma_tokenizer()
+    fields = SHAPE | {"num_key_value_heads": 1, "head_dim": 16, "vocab_size": len(tokenizer), "max_position_embeddings": 8192}
+    config = GemmaConfig(**fields, pad_token_id=0, eos_token_id=1, bos_token_id=2, hidden_act="gelu_pytorch_tanh")
+    return save(directory, GemmaForCausalLM(config), tokenizer, seed)
+
+
+def zerank(directory: Path, *, seed: int = 0) -> Path:
+    """The shape of zeroentropy/zerank-2. Named by its directory or a recipe."""
+    return qwen3(directory, seed=seed)
+
+
+def ctxl(directory: Path, *, seed: int = 0) -> Path:
+    """The shape of ContextualAI/ctxl-rerank-v2-instruct-multilingual-1b. Named by its directory or a recipe."""
+    return qwen3(directory, seed=seed, tied=False)
+
+
+def nemotron(directory: Path, *, seed: int = 0) -> Path:
+    """The shape of nvidia/llama-nemotron-rerank-1b-v2: Llama 3.2 with scaled rope, its model_type and class of the published code."""
+    tokenizer = llama_tokenizer()
+    rope = {"rope_type": "llama3", "factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0, "original_max_position_embeddings": 64}
+    config = LlamaConfig(
+        **SHAPE,
+        head_dim=8,
+        vocab_size=len(tokenizer),
+        max_position_embeddings=131_072,
+        rope_parameters={**rope, "rope_theta": 500_000.0},
+        num_labels=1,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    save(directory, LlamaForSequenceClassification(config), tokenizer, seed)
+    edit_json(
+        directory / "config.json",
+        model_type="llama_bidirec",
+        architectures=["LlamaBidirectionalForSequenceClassification"],
+        auto_map={"AutoModelForSequenceClassification": "llama_bidirectional_model.LlamaBidirectionalForSequenceClassification"},
+        pooling="avg",
+        temperature=1.0,
+        rope_parameters=...,
+        rope_theta=500_000.0,
+        rope_scaling=rope,
+    )
+    return directory
+
+
+def jina_v3(directory: Path, *, seed: int = 0) -> Path:
+    """The shape of jinaai/jina-reranker-v3: Qwen3 with two marker tokens and a projector of two linears."""
+    tokenizer = qwen_tokenizer(extra=JINA_MARKERS)
+    save(directory, Qwen3Model(qwen3_config(tokenizer)), tokenizer, seed)
+    generator = torch.Generator().manual_seed(seed + 1)
+    tensors = {f"model.{name}": tensor for name, tensor in load_file(directory / "model.safetensors").items()}
+    tensors["projector.0.weight"] = torch.randn((16, 32), generator=generator) * 0.3
+    tensors["projector.2.weight"] = torch.randn((16, 16), generator=generator) * 0.3
+    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+    edit_json(directory / "config.json", architectures=["JinaForRanking"], auto_map={"AutoModel": "modeling.JinaForRanking"})
+    return directory
