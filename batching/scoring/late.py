@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -16,10 +18,13 @@ from batching.types import Int32s, Pack
 class LateReader:
     """MaxSim in float32 over unit vectors. Queries are encoded once, per batch and across batches, as in `EmbeddingReader`."""
 
-    def __init__(self, projection: nn.Module | None, cache: QueryCache) -> None:
-        """`projection`: the linear from hidden states to token vectors, None where there is none."""
+    def __init__(self, projection: nn.Module | None, cache: QueryCache, *, skip: Sequence[int] = ()) -> None:
+        """`projection`: the linear from hidden states to token vectors, None where there is none; `skip`: ids of documents' tokens that
+        are not compared.
+        """
         self._projection = projection
         self._cache = cache
+        self._skip = np.array(skip, dtype=np.int32)
 
     def task(self, pack: Pack) -> Task:
         """See `Reader`; every entry must carry its query as the shared sequence."""
@@ -33,13 +38,16 @@ class LateReader:
         counts = np.searchsorted(asked[order], groups, side="right") - np.searchsorted(asked[order], groups)
         queries = look_up(self._cache, pack, groups)
         members = np.unique(np.concatenate([own.scored, numbers_of(queries.fresh)])).astype(np.int32)
-        tokens = pack.lengths[documents]
-        edges = np.concatenate([[0], np.cumsum(np.add.reduceat(tokens, np.cumsum(counts) - counts))]) if len(groups) else np.zeros(1, int)
+        begins = np.concatenate([[0], np.cumsum(pack.lengths)[:-1]]).astype(np.int32)
+        kept = ~np.isin(pack.ids[spans(begins[documents], pack.lengths[documents])], self._skip)
+        firsts = np.cumsum(pack.lengths[documents]) - pack.lengths[documents]
+        tokens = np.add.reduceat(kept, firsts, dtype=np.int32)
+        edges = np.concatenate([[0], np.cumsum(np.add.reduceat(tokens, np.cumsum(counts) - counts))])
 
         def arrays(layout: Layout) -> dict[str, Int32s]:
             starts = layout.starts[layout.places[documents]]
             return {
-                "document_rows": spans(starts, tokens).astype(np.int32),
+                "document_rows": spans(starts, pack.lengths[documents])[kept].astype(np.int32),
                 "document_lengths": tokens.astype(np.int32),
                 "unsort": np.argsort(order, kind="stable").astype(np.int32),
             }

@@ -121,8 +121,10 @@ def sentence_encoder(source: Source) -> Parts:
 
 def late_interaction(source: Source) -> Parts:
     """ColBERT: a linear over every token, unit length, MaxSim."""
+    card = source.card
+    projection, cache = read_projection(card, folder(card)), QueryCache(source.options.query_cache)
     base = body(source, Allowed(missing=("pooler.",), extra=("linear.",)))
-    return Parts(base, LateReader(read_projection(source.card, folder(source.card)), QueryCache(source.options.query_cache)))
+    return Parts(base, LateReader(projection, cache, skip=token_ids(card, list(card.family.skip))))
 
 
 def listwise(source: Source) -> Parts:
