@@ -117,9 +117,9 @@ def test_deadlines(start: Start, model: FakeModel) -> None:
         answer = client.post("/rerank", json=GOOD, headers=headers)
         assert answer.status_code == 504
         assert time.monotonic() - began < 2.0
-    for given in ("", "x", "0", "-1", "nan", "1,2"):
-        answer = client.post("/rerank", json=GOOD, headers={"X-Request-Timeout": given})
-        assert answer.status_code == 400, given
+    for text in ("", "x", "0", "-1", "nan", "1,2"):
+        answer = client.post("/rerank", json=GOOD, headers={"X-Request-Timeout": text})
+        assert answer.status_code == 400, text
         assert "X-Request-Timeout" in answer.json()["detail"]
     assert model.client.reserved == 0
 

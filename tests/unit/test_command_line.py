@@ -1,0 +1,89 @@
+"""The command line: one line per error, the right exit code, and models found where they are."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from batching.errors import StartError
+from service import model_files
+from service.settings_load import load_settings
+from service.settings_table import markdown
+
+
+def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RERANKER_")}
+    command = [sys.executable, "-W", "error", "-c", "from service.cli import main; main()", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={**clean, **environment})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "code", "words"),
+    [
+        (["serve", "--port", "x"], {}, 2, "--port='x'"),
+        (["serve"], {"RERANKER_DTYPE": "int3"}, 2, "RERANKER_DTYPE='int3'"),
+        (["serve", "--model", "./no-such-directory"], {}, 1, "no such directory"),
+        (["serve", "--model", "org/none", "--use-offline-mode"], {}, 1, "RERANKER_USE_OFFLINE_MODE"),
+        (["check", "--model", "org/none"], {"HF_HUB_OFFLINE": "1"}, 1, "rerankd download org/none DIR"),
+        (["serve", "--device", "cuda:99", "--model", "starter"], {}, 2, "RERANKER_DEVICE=cuda:99"),
+    ],
+)
+def test_an_error_is_one_line(arguments: list[str], environment: dict[str, str], code: int, words: str) -> None:
+    """No traceback; the line names the setting or the remedy; 2 for a wrong setting, 1 for what failed."""
+    done = _run(*arguments, **environment)
+    assert done.returncode == code, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("rerankd: ")]
+    assert words in line
+    assert "Traceback" not in done.stderr
+
+
+def test_a_usage_error_names_the_option() -> None:
+    """An unknown option is refused with a hint, exit code 2."""
+    done = _run("serve", "--prot", "1")
+    assert done.returncode == 2
+    assert "--prot" in done.stderr
+
+
+def test_a_misspelt_variable_is_pointed_out() -> None:
+    """A variable that is no setting never passes in silence."""
+    done = _run("settings", RERANKER_PROT="1")
+    assert done.returncode == 0
+    assert "did you mean RERANKER_PORT?" in done.stderr
+
+
+def test_settings_shows_values_without_keys() -> None:
+    """Every setting with its value; a key's text never."""
+    done = _run("settings", RERANKER_API_KEY="opensesame", RERANKER_PORT="81")
+    assert "opensesame" not in done.stdout
+    assert "81" in done.stdout
+    assert _run("settings", "--markdown").stdout == markdown()
+
+
+def test_models_are_found_where_they_are(tmp_path: Path) -> None:
+    """MODEL_PATH first, then starter, then a directory, then a plain copy in the cache directory."""
+    kept = tmp_path / "cache" / "some-model"
+    kept.mkdir(parents=True)
+    (kept / "config.json").write_text("{}")
+    settings = load_settings({"RERANKER_MODEL_CACHE_DIR": str(tmp_path / "cache"), "RERANKER_USE_OFFLINE_MODE": "1"})
+    assert model_files.locate("starter", str(tmp_path), settings) == tmp_path
+    assert (model_files.locate("starter", "", settings) / "model.safetensors").is_file()
+    assert model_files.locate(str(kept), "", settings) == kept
+    assert model_files.locate("org/some-model", "", settings) == kept
+    with pytest.raises(StartError, match="no such directory"):
+        model_files.locate("x", str(tmp_path / "none"), settings)
+
+
+def test_score_ranks_in_the_terminal() -> None:
+    """Real weights, real text, one worker process, no server; nothing is left behind."""
+    documents = ["Tides follow the moon.", "Sea otters sleep wrapped in kelp.", "A keyboard has a hundred keys."]
+    done = _run("score", "how do otters sleep", *documents, "--model", "starter", "--json", "--device", "cpu", "--token-budget", "1024")
+    assert done.returncode == 0, done.stderr
+    ranked = [json.loads(line) for line in done.stdout.splitlines()]
+    assert ranked[0]["document"] == documents[1]
+    assert ranked[0]["score"] > ranked[1]["score"] + 0.2
+    assert not list(Path("/dev/shm").glob("rerankd-local-*"))

@@ -1,0 +1,101 @@
+"""Windows over long documents, and ranking: pure parts."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from batching.families.base import Family, Piece
+from service.ranking import order
+from service.schemas import RerankRequest
+from service.tokens import estimate, unrepeat
+from service.windows import best, split, token_spans
+from tests.http.fakes import FakeEncoder
+
+
+@given(st.integers(0, 3000), st.integers(1, 600), st.none() | st.integers(0, 700))
+def test_windows_cover_every_token_and_go_forward(tokens: int, room: int, overlap: int | None) -> None:
+    """No token is left out, no window is over the room, each begins behind the one before and reaches it or overlaps as asked."""
+    spans = list(token_spans(tokens, room, overlap))
+    assert spans[0][0] == 0
+    assert spans[-1][1] == tokens
+    for first, last in spans:
+        assert 0 <= first <= last <= tokens
+        assert last - first <= room
+    for (first, last), (next_first, next_last) in zip(spans, spans[1:], strict=False):
+        assert first < next_first <= last
+        assert last < next_last
+        assert last - next_first >= min(overlap if overlap is not None else 0, room - 1)
+
+
+@given(
+    st.lists(st.integers(0, 120), min_size=1, max_size=6),
+    st.none() | st.integers(0, 9),
+    st.none() | st.integers(1, 4),
+    st.none() | st.integers(1, 80),
+)
+def test_split_keeps_every_word_or_says_that_it_cut(lengths: list[int], overlap: int | None, most: int | None, cap: int | None) -> None:
+    """Every word of a document stands in one of its windows unless `cut` says otherwise, and windows are in document order."""
+    documents = [" ".join(f"w{number}" for number in range(length)) for length in lengths]
+    request = RerankRequest(query="q", documents=documents, chunk_overlap=overlap, max_chunks=most, max_tokens_per_doc=cap)
+    windows = split(FakeEncoder(), request, documents, 32)  # type: ignore[arg-type]
+    assert windows.owner.tolist() == sorted(windows.owner.tolist())
+    assert windows.encoded.sequences.scores == len(windows.owner) == len(windows.spans)
+    for index, document in enumerate(documents):
+        parts = [document[first:last] for (first, last), owner in zip(windows.spans, windows.owner, strict=True) if owner == index]
+        seen = {word for part in parts for word in part.split()}
+        assert windows.cut[index] == (seen != set(document.split()))
+        assert len(parts) <= (most or len(parts))
+
+
+@given(hnp.arrays(np.float32, st.integers(1, 30), elements=st.sampled_from([-1.0, 0.0, 0.5, 2.0, np.nan])), st.data())
+def test_the_best_window_counts(raw: np.ndarray, data: st.DataObject) -> None:
+    """A document's score is the best of its windows; NaN only where all are."""
+    owner = np.sort(np.array(data.draw(st.lists(st.integers(0, 4), min_size=len(raw), max_size=len(raw))), np.intp))
+    owner = np.unique(owner, return_inverse=True)[1]
+    count = int(owner[-1]) + 1
+    spans = [(place, place + 1) for place in range(len(raw))]
+    encoded = FakeEncoder().encode("q", ["w"] * len(raw))
+    from service.windows import Windows
+
+    chosen = best(Windows(encoded, owner, spans, np.zeros(count, np.bool_)), raw)
+    for index in range(count):
+        mine = raw[owner == index]
+        expected = np.nanmax(mine) if np.isfinite(mine).any() else np.nan
+        assert chosen.raw[index] == expected or (np.isnan(expected) and np.isnan(chosen.raw[index]))
+        window = chosen.windows[index]
+        assert (window is None) == (len(mine) == 1)
+        if window is not None and not np.isnan(expected):
+            assert raw[window.start] == expected
+    assert chosen.pair_tokens.sum() == encoded.pair_tokens.sum()
+
+
+@given(hnp.arrays(np.float32, st.integers(0, 50), elements=st.floats(width=32)), st.none() | st.integers(0, 60))
+def test_order_is_best_first_ties_by_index_without_failures(raw: np.ndarray, top_n: int | None) -> None:
+    """The order is that of a stable sort by descending raw score over the finite ones, cut at top_n."""
+    expected = sorted((index for index in range(len(raw)) if np.isfinite(raw[index])), key=lambda index: (-float(raw[index]), index))
+    assert order(raw, top_n) == expected[: top_n or None]
+
+
+@given(st.lists(st.text(max_size=2), max_size=20))
+def test_unrepeat_can_be_undone(documents: list[str]) -> None:
+    """Every different text once, and the way back."""
+    once, spots = unrepeat(documents)
+    assert len(set(once)) == len(once)
+    assert (once if spots is None else [once[spot] for spot in spots]) == documents
+
+
+@given(
+    st.text(max_size=50),
+    st.lists(st.text(max_size=2000), min_size=1, max_size=5),
+    st.integers(8, 512),
+    st.sampled_from(["pair", "embedding"]),
+)
+def test_an_estimate_grows_with_text_and_never_passes_the_limit(query: str, documents: list[str], limit: int, unit: str) -> None:
+    """What is reserved is at least something per document, and never more than the limit per sequence."""
+    family = Family(name="x", layout=(Piece(text="{document}"),), unit=unit)  # type: ignore[arg-type]
+    tokens = estimate(query, documents, family, limit)
+    assert len(documents) <= tokens <= limit * (len(documents) + (unit == "embedding"))
+    assert estimate(query, [document + " more" for document in documents], family, limit) >= tokens
