@@ -12,7 +12,6 @@ Everyone else treats what it reads as untrusted: `Arena.valid` checks every coun
 
 from __future__ import annotations
 
-import mmap
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batching.errors import LayoutMismatch
-from batching.files import create
+from batching.files import create, map_whole
 from batching.types import Float32s, Int32s
 
 MAGIC = b"rerankdA"
@@ -145,10 +144,7 @@ class Arena:
     """A mapping of one arena's file. Who may write what is said in `states.MOVES` and beside each field above."""
 
     def __init__(self, path: Path) -> None:
-        with path.open("r+b") as file:
-            self.map = mmap.mmap(file.fileno(), 0)
-        if len(self.map) < HEADER_BYTES:
-            raise LayoutMismatch(f"{path} is too small to be an arena")
+        self.map = map_whole(path, HEADER_BYTES)
         self.header: NDArray[np.void] = np.frombuffer(self.map, HEADER, 1)
         if bytes(self.header["magic"][0]) != MAGIC or int(self.header["version"][0]) != VERSION:
             raise LayoutMismatch(f"{path} was made by another version of rerankd")

@@ -9,7 +9,6 @@ everything else is the worker's. Counters go on from where the slot's last proce
 
 from __future__ import annotations
 
-import mmap
 import time
 from dataclasses import dataclass
 from enum import IntEnum
@@ -20,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batching.errors import LayoutMismatch
-from batching.files import create
+from batching.files import create, map_whole
 
 MAGIC = b"rerankdB"
 VERSION = 1
@@ -136,10 +135,7 @@ class Board:
     """A mapping of the board's file; anyone may read, writers keep to their own fields."""
 
     def __init__(self, path: Path) -> None:
-        with path.open("r+b") as file:
-            self._map = mmap.mmap(file.fileno(), 0)
-        if len(self._map) < HEADER.itemsize:
-            raise LayoutMismatch(f"{path} is too small to be a board")
+        self._map = map_whole(path, HEADER.itemsize)
         self.header: NDArray[np.void] = np.frombuffer(self._map, HEADER, 1)
         if bytes(self.header["magic"][0]) != MAGIC or int(self.header["version"][0]) != VERSION:
             raise LayoutMismatch(f"{path} was made by another version of rerankd")

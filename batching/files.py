@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import mmap
 import os
 import threading
 from pathlib import Path
 from types import TracebackType
 
-from batching.errors import StartError
+from batching.errors import LayoutMismatch, StartError
 
 
 def create(path: Path, size: int) -> None:
@@ -32,6 +33,14 @@ def create(path: Path, size: int) -> None:
         raise
     finally:
         os.close(descriptor)
+
+
+def map_whole(path: Path, least: int) -> mmap.mmap:
+    """Map all of a file for reading and writing. Raises LayoutMismatch when it has fewer than `least` bytes."""
+    with path.open("r+b") as file:
+        if os.fstat(file.fileno()).st_size < least:
+            raise LayoutMismatch(f"{path} was cut short, or is no file of rerankd's")
+        return mmap.mmap(file.fileno(), 0)
 
 
 class FileLock:
