@@ -85,9 +85,10 @@ class Report:
         self._slots["batch_tokens_buckets"][self._slot][bisect_left(BATCH_TOKENS_BOUNDS, pack.tokens)] += 1
         self._slots["forward_buckets"][self._slot][bisect_left(FORWARD_SECONDS_BOUNDS, forward_s)] += 1
 
-    def out_of_memory(self) -> None:
-        """The device's memory did not hold a batch."""
+    def out_of_memory(self, budget_tokens: int) -> None:
+        """The device's memory did not hold a batch; the budget is now this."""
         self._add("out_of_memory", 1)
+        self.budget(budget_tokens)
 
     def failure(self) -> None:
         """A batch failed with an exception."""

@@ -1,0 +1,201 @@
+"""The device's thread in a worker: scores the batches that the main thread hands it, one after the other, or two at once where the
+device works by itself. What does not fit its memory is scored in halves; what fails is answered as failed.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from batching.halve import halves
+from batching.lease import Lease
+from batching.queue import Failure, Queue
+from batching.report import Report
+from batching.types import Collect, Float32s, LoadedScorer, OutOfMemory, Pack
+
+logger = logging.getLogger("rerankd.worker")
+
+RECOVER_AFTER = 32
+"""Nearly full batches in a row that must fit before a lowered budget grows again."""
+
+
+class Budget:
+    """The token budget in force: lowered when memory runs out, and recovered slowly."""
+
+    def __init__(self, tokens: int) -> None:
+        self._full = self.tokens = tokens
+        self._good = 0
+
+    def overflowed(self, tokens: int) -> None:
+        """A batch of `tokens` did not fit."""
+        self.tokens = max(1, min(self.tokens, tokens) // 2)
+        self._good = 0
+
+    def held(self, tokens: int) -> None:
+        """A batch of `tokens` fitted; enough that were nearly full earn an eighth more."""
+        if self.tokens < self._full and tokens > self.tokens * 3 // 4:
+            self._good += 1
+            if self._good == RECOVER_AFTER:
+                self.tokens, self._good = min(self._full, self.tokens + max(1, self.tokens // 8)), 0
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A collated batch on its way to the device."""
+
+    lease: Lease
+    pack: Pack
+
+
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """A batch on the device: how to wait for its scores, and when it was launched (monotonic seconds)."""
+
+    work: Work
+    collect: Collect
+    began: float
+
+
+class Device:
+    """The thread and what it shares with the main one. `landed` is called, on the device's thread, after each batch."""
+
+    def __init__(self, queue_: Queue, scorer: LoadedScorer, report: Report, budget: Budget, landed: Callable[[], None]) -> None:
+        self._queue, self._scorer, self._report, self._budget, self._landed = queue_, scorer, report, budget, landed
+        self._inbox: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._landed_at = 0.0
+        self._ended = threading.Event()
+        self._submitted = self._answered = 0  # one writer each: the main thread, this one
+        self.fatal: BaseException | None = None
+        """What made the device unusable."""
+        threading.Thread(target=self._run, name="device", daemon=True).start()
+
+    @property
+    def outstanding(self) -> int:
+        """Batches handed over and not yet answered."""
+        return self._submitted - self._answered
+
+    def submit(self, work: Work) -> None:
+        """Hand a batch over."""
+        self._submitted += 1
+        self._inbox.put(work)
+
+    def finish(self) -> None:
+        """Say that nothing more will come."""
+        self._inbox.put(None)
+
+    def ended(self, timeout_s: float) -> bool:
+        """Wait until everything handed over is answered, at most `timeout_s`; whether it is."""
+        return self._ended.wait(timeout_s)
+
+    def _run(self) -> None:
+        """Score what comes; on an error nobody foresaw, end, since the device may be beyond use."""
+        try:
+            self._score_until_told()
+        except BaseException as error:  # noqa: BLE001  a thread's boundary: the main thread raises it again
+            self.fatal = error
+        finally:
+            self._ended.set()
+            self._landed()
+
+    def _score_until_told(self) -> None:
+        flying: deque[Flight] = deque()
+        open_ = True
+        while open_ or flying:
+            work = self._next_work(wait=not flying) if open_ else None
+            if work is None and not flying:
+                open_ = False
+            elif work:
+                self._launch(work, flying)
+            if flying and (work is None or len(flying) >= self._scorer.depth):
+                self._land(flying.popleft())
+                self._report.forward_begins(flying[0].began if flying else 0.0)
+
+    def _next_work(self, *, wait: bool) -> Work | None:
+        try:
+            work = self._inbox.get(block=wait)
+        except queue.Empty:
+            return None
+        if work is None:
+            self._inbox.put(None)  # stays there for the next look
+        return work
+
+    def _launch(self, work: Work, flying: deque[Flight]) -> None:
+        began = time.monotonic()
+        self._queue.start(work.lease)
+        self._report.forward_begins(began)
+        try:
+            flying.append(Flight(work, self._launched(work.pack), began))
+        except Exception as error:  # noqa: BLE001  a loop's boundary
+            self._failed(work, error)
+
+    def _launched(self, pack: Pack) -> Collect:
+        try:
+            return self._scorer.launch(pack)
+        except OutOfMemory:
+            scores = self._score_halved(pack)
+            return lambda: scores
+
+    def _land(self, flight: Flight) -> None:
+        work = flight.work
+        try:
+            scores = self._collected(flight)
+        except Exception as error:  # noqa: BLE001  a loop's boundary
+            self._failed(work, error)
+            return
+        now = time.monotonic()
+        forward_s, self._landed_at = now - max(flight.began, self._landed_at), now
+        self._queue.complete(work.lease, scores, forward_s)
+        self._report.forward_ends(work.lease, work.pack, scores, forward_s)
+        self._budget.held(work.pack.tokens)
+        self._done()
+
+    def _collected(self, flight: Flight) -> Float32s:
+        try:
+            return flight.collect()
+        except OutOfMemory:
+            return self._score_halved(flight.work.pack)
+
+    def _score_halved(self, pack: Pack) -> Float32s:
+        """Score in two what the device's memory did not hold, and plan smaller batches. Raises OutOfMemory for what can't be halved."""
+        self._budget.overflowed(pack.tokens)
+        self._report.out_of_memory(self._budget.tokens)
+        parts = halves(pack)
+        if parts is None:
+            raise OutOfMemory
+        return np.concatenate([self._score_now(part) for part in parts])
+
+    def _score_now(self, pack: Pack) -> Float32s:
+        try:
+            return self._scorer.launch(pack)()
+        except OutOfMemory:
+            return self._score_halved(pack)
+
+    def _done(self) -> None:
+        self._answered += 1
+        self._landed()
+
+    def _failed(self, work: Work, error: Exception) -> None:
+        """The batch failed. An accelerator may be beyond use then, which only a new process can mend; the CPU is not."""
+        memory = isinstance(error, OutOfMemory)
+        if not memory and not self._scorer.device.startswith("cpu"):
+            logger.error("a batch of %d entries (%s) failed on %s", work.lease.entries, work.lease.traces, self._scorer.device)
+            raise error
+        logger.error("a batch of %d entries (%s) failed", work.lease.entries, work.lease.traces, exc_info=error)
+        self._report.failure()
+        reject(self._queue, work.lease, Failure.OUT_OF_MEMORY if memory else Failure.SCORING)
+        self._done()
+
+
+def reject(queue_: Queue, lease: Lease, failure: Failure) -> None:
+    """Fail a batch of one; give a larger one back to be tried entry by entry."""
+    if lease.entries > 1:
+        queue_.give_back(lease, suspect=True)
+    else:
+        queue_.fail(lease, failure)
