@@ -13,7 +13,7 @@ from types import TracebackType
 
 from batching.arena import Arena
 from batching.board import Board, WorkerState
-from batching.errors import Overloaded, TooLarge, Unavailable
+from batching.errors import Expired, Overloaded, TooLarge, Unavailable
 from batching.files import FileLock
 
 LOCK_PATIENCE_S = 0.02
@@ -29,14 +29,23 @@ class Reservation:
 
     def adjust(self, tokens: int) -> None:
         """Replace the estimate by the count. May pass the limit a little: the request has been accepted."""
-        self._admission.add(tokens - self.tokens)
+        self._admission.add(tokens - self.tokens, 0)
         self.tokens = tokens
 
     def __enter__(self) -> Reservation:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.adjust(0)
+        self._admission.add(-self.tokens, -1)
+        self.tokens = 0
+
+
+def wait_s(tokens: int, reserved_tokens: int, requests: int, rate: float) -> float:
+    """How long a request of `tokens` takes at the least, behind `requests` others of `reserved_tokens` in all, at `rate` tokens a second.
+
+    Service is fair: a small request waits for its share of turns, not for the whole backlog. 0 while no rate is known.
+    """
+    return (tokens + min(reserved_tokens, tokens * requests)) / rate if rate else 0.0
 
 
 class Admission:
@@ -49,16 +58,20 @@ class Admission:
         self._samples: deque[tuple[float, int, float]] = deque()
         self._rate = 0.0
 
-    def reserve(self, tokens: int) -> Reservation:
-        """Admit `tokens`. Raises TooLarge (never fits), Overloaded (not now) or Unavailable (nobody to score it)."""
+    def reserve(self, tokens: int, deadline: float | None = None) -> Reservation:
+        """Admit `tokens`. Raises TooLarge (never fits), Overloaded (not now), Expired (not by `deadline`, monotonic seconds, even alone)
+        or Unavailable (nobody to score it).
+        """
         self._check_workers()
         if tokens > self._limit:
             raise TooLarge(f"the request's {tokens:,} tokens are more than the queue holds ({self._limit:,}, RERANKER_QUEUE_TOKENS)")
+        if deadline is not None:
+            self._check_deadline(tokens, deadline - time.monotonic())
         self._acquire()
         try:
             reserved = sum(arena.reserved_tokens for arena in self._arenas)
             if reserved + tokens <= self._limit:
-                self._mine.reserved_tokens += tokens
+                self.add(tokens, 1)
                 return Reservation(self, tokens)
         finally:
             self._lock.release()
@@ -66,9 +79,24 @@ class Admission:
             f"the queue is full: {reserved:,} of {self._limit:,} tokens are taken", self.retry_after_s(reserved + tokens - self._limit)
         )
 
-    def add(self, tokens: int) -> None:
-        """Change this owner's sum; it is the only writer, and lowering needs no lock."""
+    def _check_deadline(self, tokens: int, left_s: float) -> None:
+        """Refuse at once what can't be done in time at the measured rate."""
+        rate = self.drain_tokens_per_s()
+        if wait_s(tokens, 0, 0, rate) > left_s:
+            raise Expired(
+                f"{tokens:,} tokens can't be scored in the {max(0.0, left_s):.3g} s that are left: the rate is {rate:,.0f} a second"
+            )
+        reserved, requests = (
+            sum(column) for column in zip(*((one.reserved_tokens, one.reserved_requests) for one in self._arenas), strict=True)
+        )
+        needed_s = wait_s(tokens, reserved, requests, rate)
+        if needed_s > left_s:
+            raise Overloaded(f"the queue needs about {needed_s:.3g} s for this request, which has {left_s:.3g} s left", needed_s - left_s)
+
+    def add(self, tokens: int, requests: int) -> None:
+        """Change this owner's sums; it is the only writer, and lowering needs no lock."""
         self._mine.reserved_tokens += tokens
+        self._mine.reserved_requests += requests
 
     def retry_after_s(self, excess_tokens: int) -> float:
         """How long the workers will take for `excess_tokens`, by their measured rate."""

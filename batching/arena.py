@@ -40,6 +40,7 @@ HEADER = np.dtype(
         ("owner_pid", "<u4"),
         ("index", "<u4"),
         ("reserved_tokens", "<i8"),  # the owner
+        ("reserved_requests", "<i8"),  # the owner
         ("owner_beat", "<f8"),  # the owner, some times a second, monotonic seconds
         ("high", "<u4"),  # the owner: rows from here on are free, and need no look
     ]
@@ -211,6 +212,15 @@ class Arena:
     @reserved_tokens.setter
     def reserved_tokens(self, value: int) -> None:
         self.header["reserved_tokens"][0] = value
+
+    @property
+    def reserved_requests(self) -> int:
+        """Requests that the owner has admitted and not yet answered."""
+        return int(self.header["reserved_requests"][0])
+
+    @reserved_requests.setter
+    def reserved_requests(self, value: int) -> None:
+        self.header["reserved_requests"][0] = value
 
     def close(self) -> None:
         """Let go of the mapping; views still held elsewhere keep it alive until they go."""

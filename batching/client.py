@@ -131,12 +131,13 @@ class QueueClient:
         """Take arena `index` over, from its maker or from an owner that died. Raises StartError when its owner lives."""
         return cls(directory, index)
 
-    def reserve(self, tokens: int) -> Reservation:
+    def reserve(self, tokens: int, deadline: float | None = None) -> Reservation:
         """Admit a request of about `tokens` tokens, as a context manager; `adjust` it when they are counted.
 
-        Raises TooLarge when the queue could never hold it, Overloaded when it can't now, Unavailable when no worker can answer.
+        Raises TooLarge when the queue could never hold it, Overloaded when it can't now, Expired when it can't be done by `deadline`
+        (monotonic seconds) at the measured rate, Unavailable when no worker can answer.
         """
-        return self._admission.reserve(tokens)
+        return self._admission.reserve(tokens, deadline)
 
     async def score(self, sequences: Sequences, *, deadline: float, priority: int = 0, request_id: bytes = b"") -> Scored:
         """The raw scores of a request's sequences. `deadline` in monotonic seconds.

@@ -80,7 +80,7 @@ class Owner(Generic[Holder]):
         """Free what came to an end, ask for the rest to be dropped, keep the payloads of what a worker may still be reading."""
         arena = self.arena
         arena.header["owner_pid"][0] = os.getpid()
-        arena.reserved_tokens = 0
+        arena.reserved_tokens = arena.reserved_requests = 0
         in_use = (arena.states == WAITING) | (arena.states == LEASED)
         for row in np.flatnonzero(in_use).tolist():
             fields = arena.row(row)

@@ -74,7 +74,7 @@ class HttpPool:
         code, child.process = child.process.returncode, None
         child.crashes = 0 if now - child.started_at > LIVED_S else child.crashes + 1
         child.next_start = now if child.crashes <= 1 else now + min(MAX_BACKOFF_S, 0.25 * 2**child.crashes)
-        child.arena.reserved_tokens = 0
+        child.arena.reserved_tokens = child.arena.reserved_requests = 0
         self.restarts += 1
         log.error("HTTP process %d ended with %s; starting its successor", child.index, exit_words(code))
 
