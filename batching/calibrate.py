@@ -71,9 +71,9 @@ def cache_directory(environ: dict[str, str]) -> Path:
 def recall(key: str) -> list[Point] | None:
     """The curve measured earlier under the same `key` (model, device, number type, versions), if it is remembered."""
     try:
-        stored = json.loads(_file().read_bytes()).get(key)
+        stored = _known(_file()).get(key)
         return msgspec.convert(stored, list[Point]) if stored else None
-    except (OSError, ValueError, AttributeError, msgspec.ValidationError):
+    except msgspec.ValidationError:
         return None
 
 
@@ -82,16 +82,20 @@ def remember(key: str, curve: list[Point]) -> None:
     path = _file()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            known = json.loads(path.read_bytes())
-        except (OSError, ValueError):
-            known = {}
-        known[key] = msgspec.to_builtins(curve)
+        known = _known(path) | {key: msgspec.to_builtins(curve)}
         fresh = path.with_suffix(f".{os.getpid()}")
         fresh.write_text(json.dumps(known, indent=1))
         fresh.replace(path)
     except OSError:
         return
+
+
+def _known(path: Path) -> dict[str, object]:
+    """All curves in the file; none when it is missing or spoilt."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, object])
+    except (OSError, ValueError, msgspec.ValidationError):
+        return {}
 
 
 def _file() -> Path:
