@@ -1,0 +1,82 @@
+"""The packed forward of an encoder body: embeddings, layers, and only what is read of the last one."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from batching.scoring.onednn.attention import Heads
+from batching.scoring.onednn.embeddings import Embeddings
+from batching.scoring.onednn.layers import Layer, ReadLayer, WholeLayer
+from batching.scoring.onednn.rows import Rows, arrange
+from batching.scoring.onednn.scratch import Scratch
+from batching.scoring.onednn.weights import read_weights
+from batching.types import Int32s
+
+Read = Literal["first", "last", "mean", "all"]
+
+
+class PackedEncoder:
+    """A BERT-shaped body on prepacked oneDNN linears. Keeps nothing of the model but its embedding tables. Not thread-safe."""
+
+    backend = "onednn"
+
+    def __init__(self, model: PreTrainedModel, dtype: torch.dtype = torch.float32, *, read: Read = "all") -> None:
+        """Pack `model`, a base model on the CPU, best loaded in float32, for `dtype` float32 or bfloat16.
+
+        `read`: what calls return. Raises ValueError for a model or number type that has no packed forward.
+        """
+        if dtype not in (torch.float32, torch.bfloat16):
+            raise ValueError(f"the packed CPU forward runs in float32 or bfloat16, not {dtype}")
+        own = read_weights(model)
+        self.dtype, self.read = dtype, read
+        self._heads = Heads(own.heads, own.layers[0].query.weight.shape[0] // own.heads)
+        self._embeddings = Embeddings(own.embeddings, own.position_offset)
+        self._layers: list[Layer] = [WholeLayer(layer, self._heads, dtype, own.activation) for layer in own.layers[:-1]]
+        last = ReadLayer if read in ("first", "last") else WholeLayer
+        self._layers.append(last(own.layers[-1], self._heads, dtype, own.activation))
+        self._scratch = Scratch()
+
+    @torch.inference_mode()
+    def __call__(self, ids: Int32s, lengths: Int32s, types: Int32s | None = None) -> Tensor:
+        """Final hidden states, float32, of S sequences laid end to end, in the caller's order.
+
+        `ids` int32 [T], `lengths` int32 [S], `types` int32 [T] or None for zeros. Returns [S, H], or [T, H] when `read` is "all". Raises
+        ValueError for lengths that don't add up, IndexError for an id, a type or a length outside the model's tables.
+        """
+        rows = arrange(lengths, last=self.read == "last")
+        if rows.tokens != len(ids):
+            raise ValueError(f"the lengths add up to {rows.tokens} tokens, but {len(ids)} are given")
+        x = self._embeddings(ids, types, rows, self._scratch).to(self.dtype)
+        for layer in self._layers:
+            x = layer(x, rows, self._scratch)
+        return self._pick(x, rows)
+
+    def nbytes(self) -> int:
+        """Bytes of weights and of reused memory held, the model's own embedding tables included."""
+        return self._embeddings.nbytes + sum(layer.nbytes for layer in self._layers) + self._scratch.nbytes()
+
+    def _pick(self, x: Tensor, rows: Rows) -> Tensor:
+        """What is read of the last layer's output, in the caller's order, float32."""
+        if self.read == "all":
+            found = torch.empty(rows.tokens, x.shape[1])
+            sources = slice(None) if rows.sources is None else torch.from_numpy(rows.sources)
+            found[sources] = x[: rows.tokens].float()
+            return found
+        found = torch.empty(len(rows.lengths), x.shape[1])
+        picked = _means(x, rows) if self.read == "mean" else x[: len(rows.lengths)].float()
+        found[torch.from_numpy(rows.order)] = picked
+        return found
+
+
+def _means(x: Tensor, rows: Rows) -> Tensor:
+    """The mean of every sequence's rows, float32 [S, H]."""
+    return torch.cat(
+        [
+            x[run.start : run.start + run.count * run.length].unflatten(0, (run.count, run.length)).mean(1, dtype=torch.float32)
+            for run in rows.runs
+        ]
+    )

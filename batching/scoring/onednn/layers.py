@@ -1,0 +1,89 @@
+"""Transformer layers over packed rows, in float32 or bfloat16: the whole layer, and the last one when only a row per sequence is read."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from batching.scoring.onednn import weights
+from batching.scoring.onednn.attention import Heads, bfloat16_attention, first_attention, float32_attention, softmax_attention, sound
+from batching.scoring.onednn.linear import LayerNorm, PackedLinear, stack
+from batching.scoring.onednn.rows import Rows
+from batching.scoring.onednn.scratch import Scratch
+
+
+class Layer(Protocol):
+    """Hidden states to the next layer's; `nbytes`: weights held."""
+
+    nbytes: int
+
+    def __call__(self, x: Tensor, rows: Rows, scratch: Scratch) -> Tensor: ...
+
+
+class Attention:
+    """One layer's attention. A layer whose logits once left the range of exp2 keeps to the ordinary softmax from then on."""
+
+    def __init__(self, heads: Heads) -> None:
+        self.heads = heads
+        self.plain = False
+
+    def __call__(self, qkv: Tensor, rows: Rows, scratch: Scratch) -> Tensor:
+        """`qkv` [R, 3H], queries times `heads.query_scale`, to [R, H] of its type; the padding is zero."""
+        out = scratch.take("attended", qkv.dtype, rows.count, self.heads.width)
+        out[rows.tokens :].zero_()
+        if not self.plain:
+            attend = bfloat16_attention if qkv.dtype == torch.bfloat16 else float32_attention
+            self.plain = not sound(attend(qkv, rows, self.heads, out, scratch))
+        if self.plain:
+            softmax_attention(qkv, rows, self.heads, out)
+        return out
+
+
+class _Rest:
+    """What follows attention, the same for every row: output, residual, norm, up, down, residual, norm."""
+
+    def __init__(self, own: weights.LayerWeights, dtype: torch.dtype, activation: tuple[str, str]) -> None:
+        self._output = PackedLinear(own.output, dtype)
+        self._attention_norm = LayerNorm(own.attention_norm)
+        self._up = PackedLinear(own.up, dtype, activation)
+        self._down = PackedLinear(own.down, dtype)
+        self._norm = LayerNorm(own.norm)
+        self.nbytes = sum(part.nbytes for part in (self._output, self._attention_norm, self._up, self._down, self._norm))
+
+    def __call__(self, attended: Tensor, residual: Tensor) -> Tensor:
+        x = self._attention_norm(self._output(attended).add_(residual))
+        return self._norm(self._down(self._up(x)).add_(x))
+
+
+class WholeLayer:
+    """Every row in, every row out."""
+
+    def __init__(self, own: weights.LayerWeights, heads: Heads, dtype: torch.dtype, activation: tuple[str, str]) -> None:
+        self._qkv = PackedLinear(stack([own.query, own.key, own.value], [heads.query_scale, 1.0, 1.0]), dtype)
+        self.attention = Attention(heads)
+        self._rest = _Rest(own, dtype, activation)
+        self.nbytes = self._qkv.nbytes + self._rest.nbytes
+
+    def __call__(self, x: Tensor, rows: Rows, scratch: Scratch) -> Tensor:
+        """`x` [R, H] to [R, H]."""
+        return self._rest(self.attention(self._qkv(x), rows, scratch), x)
+
+
+class ReadLayer:
+    """The last layer, when one row per sequence is read: keys and values of all rows, everything else for those alone."""
+
+    def __init__(self, own: weights.LayerWeights, heads: Heads, dtype: torch.dtype, activation: tuple[str, str]) -> None:
+        self._query = PackedLinear(stack([own.query], [heads.query_scale]), dtype)
+        self._key_value = PackedLinear(stack([own.key, own.value], [1.0, 1.0]), dtype)
+        self._heads = heads
+        self._rest = _Rest(own, dtype, activation)
+        self.nbytes = self._query.nbytes + self._key_value.nbytes + self._rest.nbytes
+
+    def __call__(self, x: Tensor, rows: Rows, scratch: Scratch) -> Tensor:
+        """`x` [R, H] to [>= S, H]: the rows of `rows.read`, in their order."""
+        read = x.index_select(0, torch.from_numpy(rows.read))
+        attended = torch.zeros_like(read)
+        first_attention(self._query(read), self._key_value(x), rows, self._heads, attended)
+        return self._rest(attended, read)

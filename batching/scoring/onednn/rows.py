@@ -1,0 +1,145 @@
+"""How a batch's sequences lie in rows for the packed forward: shortest first, padded behind the last one. Pure numpy.
+
+oneDNN compiles and keeps one kernel per shape it meets, so the shapes are drawn from a small set: the row count and the lengths of an
+attention group are rounded up. Rows that a rounded group reads beyond its sequence belong to a neighbour or to the padding; what they
+contribute is zeroed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from batching.types import Int32s
+
+STEP = 8
+"""Lengths of attention groups are multiples of this."""
+SLACK = STEP - 1
+"""Rows that must lie behind the last token, so that its group may read past it."""
+_ROW_STEPS = ((256, 8), (1024, 16), (4096, 64))
+_LAST_ROW_STEP = 256
+_WIDEST = ((64, 8), (256, 4))
+_CALL_COST = 2500.0
+"""What one more attention group costs, in squared tokens: joining a shorter sequence must waste less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """`count` sequences of `length` tokens side by side from row `start`; `first` is the first one's index."""
+
+    first: int
+    count: int
+    start: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Neighbouring sequences computed as if each had `length` tokens; `starts` and `lengths` are their own."""
+
+    length: int
+    starts: tuple[int, ...]
+    lengths: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """S sequences in `count` rows, T of them tokens. `lengths` and `starts` go by row order, shortest first.
+
+    `order` int64 [S]: the caller's number of each; `sources` int64 [T]: the caller's token in each row, None when nothing moved;
+    `positions` int32 [count]: place within the sequence, 0 in the padding.
+    """
+
+    tokens: int
+    count: int
+    lengths: tuple[int, ...]
+    starts: tuple[int, ...]
+    order: NDArray[np.int64]
+    sources: NDArray[np.int64] | None
+    positions: Int32s
+    last: bool = False
+    """The row to read of a sequence is its last, not its first."""
+
+    @cached_property
+    def read(self) -> NDArray[np.int64]:
+        """The row to read of every sequence, rounded up in number by repeating row 0; int64 [>= S]."""
+        found = np.zeros(round_up(len(self.starts), STEP), dtype=np.int64)
+        found[: len(self.starts)] = self.starts
+        if self.last:
+            found[: len(self.starts)] += np.asarray(self.lengths) - 1
+        return found
+
+    @cached_property
+    def runs(self) -> tuple[Run, ...]:
+        """Neighbours of equal length."""
+        lengths = np.asarray(self.lengths)
+        edges = [0, *(np.flatnonzero(np.diff(lengths)) + 1).tolist(), len(lengths)]
+        return tuple(Run(a, b - a, self.starts[a], self.lengths[a]) for a, b in pairwise(edges))
+
+    @cached_property
+    def groups(self) -> tuple[Group, ...]:
+        """All sequences in groups of 1, 2, 4 or 8 of about the same length, longest first."""
+        found = []
+        stop = len(self.lengths)
+        while stop:
+            length = round_up(self.lengths[stop - 1], STEP)
+            begin = stop - _width(self.lengths, stop, length)
+            found.append(Group(length, self.starts[begin:stop], self.lengths[begin:stop]))
+            stop = begin
+        return tuple(found)
+
+
+def round_up(number: int, step: int) -> int:
+    """The least multiple of `step` that is not below `number`."""
+    return -(-number // step) * step
+
+
+def round_rows(tokens: int) -> int:
+    """Rows to compute for `tokens` tokens: in steps that grow with the batch, so that few shapes occur and few rows are wasted."""
+    step = next((step for limit, step in _ROW_STEPS if tokens <= limit), _LAST_ROW_STEP)
+    return round_up(tokens, step)
+
+
+def arrange(lengths: Int32s, *, last: bool = False) -> Rows:
+    """Lay sequences of `lengths` int32 [S] out; `last` as in `Rows`. Raises ValueError when there are none or one is empty."""
+    if not len(lengths) or int(lengths.min()) < 1:
+        raise ValueError("a batch needs sequences, and every sequence a token")
+    order = np.argsort(lengths, kind="stable")
+    ordered = lengths[order].astype(np.int64)
+    ends = np.cumsum(ordered)
+    tokens = int(ends[-1])
+    starts = ends - ordered
+    within = np.arange(tokens, dtype=np.int64) - np.repeat(starts, ordered)
+    sources = None
+    if np.any(np.diff(order) != 1):
+        theirs = np.cumsum(lengths, dtype=np.int64) - lengths
+        sources = np.repeat(theirs[order], ordered) + within
+    count = round_rows(tokens + SLACK)
+    positions = np.zeros(count, dtype=np.int32)
+    positions[:tokens] = within
+    return Rows(
+        tokens=tokens,
+        count=count,
+        lengths=tuple(ordered.tolist()),
+        starts=tuple(starts.tolist()),
+        order=order,
+        sources=sources,
+        positions=positions,
+        last=last,
+    )
+
+
+def _width(lengths: tuple[int, ...], stop: int, length: int) -> int:
+    """How many of the sequences before `stop` go together at `length`: as many as cost less than a group of their own would."""
+    widest = next((width for limit, width in _WIDEST if length <= limit), 1)
+    fits = 1
+    while fits < min(widest, stop):
+        waste = length**2 - round_up(lengths[stop - fits - 1], STEP) ** 2
+        if waste > _CALL_COST:
+            break
+        fits += 1
+    return 1 << (fits.bit_length() - 1)

@@ -1,0 +1,71 @@
+"""The layout of rows: sorted, complete, within its slack, and in groups that are worth their waste."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batching.scoring.onednn.rows import SLACK, STEP, arrange, round_rows
+
+LENGTHS = st.lists(st.integers(1, 700), min_size=1, max_size=80)
+
+
+@given(LENGTHS)
+def test_every_token_has_one_row(lengths: list[int]) -> None:
+    """Following `sources` and `order` gives each of the caller's tokens once, in its own sequence and place."""
+    rows = arrange(np.array(lengths, dtype=np.int32))
+    owner = np.repeat(np.arange(len(lengths)), lengths)
+    place = np.concatenate([np.arange(length) for length in lengths])
+    sources = np.arange(rows.tokens) if rows.sources is None else rows.sources
+    assert sorted(sources.tolist()) == list(range(sum(lengths)))
+    for number, start, length in zip(rows.order.tolist(), rows.starts, rows.lengths, strict=True):
+        assert length == lengths[number]
+        mine = sources[start : start + length]
+        assert (owner[mine] == number).all()
+        assert place[mine].tolist() == list(range(length)) == rows.positions[start : start + length].tolist()
+    assert list(rows.lengths) == sorted(lengths)
+    assert not rows.positions[rows.tokens :].any()
+
+
+@given(LENGTHS)
+def test_groups_and_runs_cover_every_sequence_once(lengths: list[int]) -> None:
+    """Groups hold 1, 2, 4 or 8 neighbours, read no row that is not there, and waste less than a call costs; runs are exact."""
+    rows = arrange(np.array(lengths, dtype=np.int32))
+    assert [start for group in reversed(rows.groups) for start in group.starts] == list(rows.starts)
+    for group in rows.groups:
+        assert len(group.starts) in (1, 2, 4, 8)
+        assert group.length % STEP == 0
+        assert max(group.lengths) <= group.length < max(group.lengths) + STEP
+        assert group.starts[-1] + group.length <= rows.count
+        assert all(start + group.length <= rows.count for start in group.starts)
+    assert [run.start + place * run.length for run in rows.runs for place in range(run.count)] == list(rows.starts)
+    assert [run.length for run in rows.runs for _ in range(run.count)] == list(rows.lengths)
+    assert [run.first for run in rows.runs] == np.cumsum([0, *(run.count for run in rows.runs[:-1])]).tolist()
+
+
+@given(LENGTHS, st.booleans())
+def test_what_is_read_lies_in_its_sequence(lengths: list[int], last: bool) -> None:
+    """`read` names the first or the last row of every sequence, and row 0 beyond."""
+    rows = arrange(np.array(lengths, dtype=np.int32), last=last)
+    ends = np.asarray(rows.starts) + np.asarray(rows.lengths) - 1
+    assert rows.read[: len(lengths)].tolist() == (ends.tolist() if last else list(rows.starts))
+    assert not rows.read[len(lengths) :].any()
+
+
+@given(st.integers(1, 20_000))
+def test_few_shapes_and_little_waste(tokens: int) -> None:
+    """Row counts leave the slack that groups need; beyond it they waste at most 7 rows of few, a tenth of many."""
+    count = round_rows(tokens + SLACK)
+    assert tokens + SLACK <= count < max(tokens + SLACK + STEP, 1.1 * (tokens + SLACK))
+
+
+def test_the_shapes_of_a_full_budget_fit_in_one_primitive_cache() -> None:
+    """Row counts to 4,096 and the groups of all lengths to 512 come to less than half of the 1,024 kernels that oneDNN keeps."""
+    counts = {round_rows(tokens + SLACK) for tokens in range(1, 4097)}
+    groups = set()
+    for length in range(1, 513):
+        for many in (1, 2, 4, 8):
+            groups |= {(len(group.starts), group.length) for group in arrange(np.full(many, length, dtype=np.int32)).groups}
+    products_per_row_count, products_per_group = 4, 2
+    assert len(counts) * products_per_row_count + len(groups) * products_per_group < 1024
