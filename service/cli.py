@@ -19,6 +19,8 @@ COMMANDS = {
     "check": "Load the model, score a known pair, tell how it runs.",
     "score": "Rank documents in the terminal.",
     "settings": "Show every setting and its value.",
+    "ctl": "Run a service in the background, on hosts without systemd.",
+    "top": "Watch a running service, live.",
 }
 EXIT_USAGE, EXIT_FAILURE, EXIT_INTERRUPTED = 2, 1, 130
 
