@@ -57,6 +57,7 @@ class Admission:
         self._limit = board.shape.limit_tokens
         self._samples: deque[tuple[float, int, float]] = deque()
         self._rate = 0.0
+        self._closed = False
 
     def reserve(self, tokens: int, deadline: float | None = None) -> Reservation:
         """Admit `tokens`. Raises TooLarge (never fits), Overloaded (not now), Expired (not by `deadline`, monotonic seconds, even alone)
@@ -94,7 +95,9 @@ class Admission:
             raise Overloaded(f"the queue needs about {needed_s:.3g} s for this request, which has {left_s:.3g} s left", needed_s - left_s)
 
     def add(self, tokens: int, requests: int) -> None:
-        """Change this owner's sums; it is the only writer, and lowering needs no lock."""
+        """Change this owner's sums; it is the only writer, and lowering needs no lock. A request may outlive `close`."""
+        if self._closed:
+            return
         self._mine.reserved_tokens += tokens
         self._mine.reserved_requests += requests
 
@@ -137,4 +140,5 @@ class Admission:
 
     def close(self) -> None:
         """Close the lock's file."""
+        self._closed = True
         self._lock.close()
