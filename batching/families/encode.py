@@ -86,12 +86,13 @@ class Encoder:
         `document_tokens`: the most tokens to keep of one document. Raises InvalidRequest naming the field, its tokens, the limit and the
         setting when the query is too long, or, without `truncate`, a document.
         """
-        limit = min((max_length or self.card.default_max_length) + self._outside, self.card.max_length)
+        wanted = max_length or self.card.default_max_length
+        limit = min(wanted + self._outside, self.card.max_length)
         if self._list is not None:
             return self._encode_list(self._list, query, documents, instruction, limit, document_tokens, truncate=truncate)
         plan = self._plan(query, instruction, limit, len(documents))
         texts, clipped = self._prepare(documents)
-        room = min(plan.room, document_tokens or plan.room, self.family.document_tokens or plan.room)
+        room = min(bound for bound in (plan.room, wanted, document_tokens, self.family.document_tokens) if bound)
         space = Room(limit, room, plan.frame.before, plan.frame.after)
         bodies, truncated = tokenize_bodies(self.vocabulary, texts, space, side=side, truncate=truncate, cache=self._cache)
         sequences = assemble(plan.lead, plan.head, bodies, plan.frame.tail, token_types=self.family.token_types)

@@ -87,7 +87,7 @@ def complete(family: Family, facts: Facts) -> Family:
     """Fill in what a family leaves to the checkpoint: the tokens of its score, mxbai's scale."""
     if family.name == mxbai.FAMILY.name and facts.config.get("hidden_size") == mxbai.BASE_HIDDEN_SIZE:
         family = replace(family, shift=mxbai.BASE_SHIFT)
-    if family.name == zerank.FAMILY.name and not facts.is_named("zerank-2"):
+    if family.name == zerank.FAMILY.name and facts.is_named("zerank-1"):
         family = replace(family, instructed_text=None)
     scores = facts.module("LogitScore")
     if scores:

@@ -1,7 +1,7 @@
 """zeroentropy/zerank-1, zerank-1-small, zerank-2: Qwen3, the query as system turn, the document as user turn, "Yes" or not.
 
 Recipe: the checkpoints' published code: query and document stripped, a document's first 10,000 characters, raw = logit("Yes") alone,
-score = sigmoid(raw / 5). An instruction is zerank-2's and wraps the query.
+score = sigmoid(raw / 5). An instruction wraps the query; zerank-1 was not trained with any.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def long_texts(count: int) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("name", ["xlm_roberta", "bert"])
+@pytest.mark.parametrize("name", ["xlm_roberta", "bert", "modernbert", "deberta"])
 def test_long_text(shelf: Shelf, name: str) -> None:
     """A huge document of whatever kind gives exactly the ids of the whole text, cut."""
     for text in long_texts(150_000).values():
