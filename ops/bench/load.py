@@ -60,25 +60,27 @@ def inside(answers: list[Answer], start_s: float, end_s: float, *, by_arrival: b
     return [a for a in answers if start_s <= (a.finished_s - a.latency_s if by_arrival else a.finished_s) < end_s]
 
 
-async def run(plan: Plan, prepared: list[Payload]) -> Summary:
-    """Drive one run and sum it up."""
+async def run(plan: Plan, prepared: list[Payload]) -> tuple[Summary, list[Answer]]:
+    """Drive one run; return its summary and every answer, those of the warm-up included."""
     target, shape = Target.parse(plan.url), SHAPES[plan.dialect]
 
     def generator(seconds: float, requests: int | None) -> Generator:
         bounds = Bounds(seconds, requests, plan.timeout_s, plan.connections)
         return Generator(target, prepared, shape, bounds, check=plan.check)
 
+    warm: list[Answer] = []
+    if plan.requests is not None and plan.warmup_s:
+        warming = generator(plan.warmup_s, None)
+        await warming.closed(plan.callers)
+        warm = warming.answers
+    end = plan.seconds if plan.requests is not None else plan.warmup_s + plan.seconds
+    main = generator(end, plan.requests)
+    took = await (main.open(plan.rate, plan.seed) if plan.rate else main.closed(plan.callers))
+    total = warm + main.answers
     if plan.requests is not None:
-        if plan.warmup_s:
-            await generator(plan.warmup_s, None).closed(plan.callers)
-        counted = generator(plan.seconds, plan.requests)
-        took = await (counted.open(plan.rate, plan.seed) if plan.rate else counted.closed(plan.callers))
-        return summarize(counted.answers, took)
-    end = plan.warmup_s + plan.seconds
-    timed = generator(end, None)
-    took = await (timed.open(plan.rate, plan.seed) if plan.rate else timed.closed(plan.callers))
-    window = inside(timed.answers, plan.warmup_s, end, by_arrival=bool(plan.rate))
-    return summarize(window, max(took, end) - plan.warmup_s if plan.rate else plan.seconds)
+        return summarize(main.answers, took), total
+    window = inside(main.answers, plan.warmup_s, end, by_arrival=bool(plan.rate))
+    return summarize(window, max(took, end) - plan.warmup_s if plan.rate else plan.seconds), total
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -138,10 +140,10 @@ def main() -> int:
     prepared = payloads(plan, requests, counts.totals if counts else None)
     summary, own = measured(plan, prepared)
     if args.json:
-        print(json.dumps({**facts, "plan": asdict(plan), "shape": asdict(shape), "generator_cores": round(own, 3), **asdict(summary)}))
+        print(json.dumps({**facts, "plan": asdict(plan), "shape": asdict(shape), **own, **asdict(summary)}))
         return int(summary.errors > 0)
     loop = f"open loop, {args.rate:g} requests/s, Poisson" if args.rate else f"closed loop, {args.callers} callers"
-    notes = [shape.describe(), f"the generator itself used {own:.0%} of a core"]
+    notes = [shape.describe(), f"the generator itself used {own['generator_cores']:.0%} of a core"]
     if counts:
         notes.insert(1, counts.describe())
     if summary.errors:
@@ -170,25 +172,28 @@ def _handed(path: Path) -> int:
     plan = Plan(**given["plan"])
     requests = [Request(entry["query"], tuple(entry["documents"])) for entry in given["requests"]]
     summary, own = measured(plan, payloads(plan, requests, given["tokens"]))
-    print(json.dumps({**asdict(summary), "errors": summary.errors, "generator_cores": own}))
+    print(json.dumps({**asdict(summary), "errors": summary.errors, **own}))
     return 0
 
 
-def measured(plan: Plan, prepared: list[Payload]) -> tuple[Summary, float]:
-    """Run a plan here; return its summary and the cores that the generator itself used."""
-    used, began = time.process_time(), time.perf_counter()
-    summary = run_loop(plan, prepared)
-    return summary, (time.process_time() - used) / (time.perf_counter() - began)
+def measured(plan: Plan, prepared: list[Payload]) -> tuple[Summary, dict[str, float]]:
+    """Run a plan here, on uvloop where it is installed.
 
-
-def run_loop(plan: Plan, prepared: list[Payload]) -> Summary:
-    """Run on uvloop where it is installed."""
+    Return its summary, the good answers in all (warm-up included), and the cores that the generator itself used.
+    """
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(run(plan, prepared))
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(run(plan, prepared))
+        factory = None
+    else:
+        factory = uvloop.new_event_loop
+    used, began = time.process_time(), time.perf_counter()
+    with asyncio.Runner(loop_factory=factory) as runner:
+        summary, total = runner.run(run(plan, prepared))
+    own = (time.process_time() - used) / (time.perf_counter() - began)
+    good = [answer for answer in total if answer.status == 200]
+    totals = {"total": len(good), "total_pairs": sum(answer.pairs for answer in good)}
+    return summary, {**totals, "generator_cores": round(own, 3)}
 
 
 if __name__ == "__main__":

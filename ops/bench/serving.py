@@ -1,12 +1,13 @@
 """Servers under test: started as processes of their own, waited for until they answer a real request, stopped with their children.
 
-`rerankd_command` alone knows how the service is started; every measurement goes through it.
+`rerankd_command` and `costless_command` alone know how the service is started; every measurement goes through them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -22,7 +23,7 @@ from ops.bench.http11 import ResponseError
 from ops.bench.shapes import SHAPES, encode_body
 from ops.bench.workload import Request
 
-_REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[2]
 _PROBE = Request("which of these is a colour?", ("red", "a stone"))
 
 
@@ -47,38 +48,60 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def rerankd_command(
-    model: Path, *, dtype: str = "float32", processes: int = 1, replicas: int | None = None, settings: Mapping[str, str] | None = None
-) -> Command:
-    """Start the service on a CPU model; `settings` are RERANKER_* values without the prefix, in capitals."""
+def service_settings(model: Path, port: int, **settings: object) -> dict[str, str]:
+    """Return the environment of the service on a CPU model; `settings` are named as in `service.settings`, None leaves one alone."""
+    given = {"model_name": model, "port": port, "device": "cpu", "log_level": "warning", "use_offline_mode": "true", **settings}
+    environment = {f"RERANKER_{name.upper()}": str(value) for name, value in given.items() if value is not None}
+    return {**environment, "PYTHONPATH": str(REPOSITORY)}
+
+
+def rerankd_command(model: Path, **settings: object) -> Command:
+    """Start the service as a user would."""
     port = free_port()
-    values = {
-        "PORT": str(port),
-        "MODEL_NAME": str(model),
-        "DTYPE": dtype,
-        "WORKERS": str(processes),
-        "DEVICE": "cpu",
-        "LOG_LEVEL": "warning",
-    }
-    if replicas is not None:
-        values["REPLICAS"] = str(replicas)
-    values.update(settings or {})
-    environment = {f"RERANKER_{name}": value for name, value in values.items()}
-    return Command([sys.executable, "-m", "service", "serve"], port, "native", environment)
+    program = Path(sys.executable).with_name("rerankd")
+    return Command([str(program), "serve"], port, "native", service_settings(model, port, **settings))
+
+
+def costless_command(model: Path, **settings: object) -> Command:
+    """Start the service with a scorer that costs nothing."""
+    port = free_port()
+    return Command([sys.executable, "-m", "ops.bench.costless"], port, "native", service_settings(model, port, **settings))
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that answers."""
+
+    url: str
+    group: int
+
+    def cpu_s(self) -> float:
+        """Processor seconds that its processes have used so far; NaN where /proc does not tell."""
+        return group_cpu_s(self.group)
+
+
+def group_cpu_s(group: int) -> float:
+    """Return the processor seconds of all living processes of a process group (proc(5): fields 5, 14 and 15 of stat)."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12]) if int(fields[2]) == group else 0
+    return ticks / os.sysconf("SC_CLK_TCK") if Path("/proc/self/stat").exists() else math.nan
 
 
 @contextlib.contextmanager
-def serving(command: Command, log: Path, *, ready_s: float = 180.0) -> Iterator[str]:
-    """Run a server; yields its URL once it answered a request. Raises StartFailure."""
+def serving(command: Command, log: Path, *, ready_s: float = 180.0) -> Iterator[Running]:
+    """Run a server; yields once it answered a request. Raises StartFailure."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = {**os.environ, **command.environment, "PYTHONPATH": str(_REPOSITORY), "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", **command.environment}
     with log.open("wb") as output:
         process = subprocess.Popen(
             command.arguments, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=log.parent, start_new_session=True
         )
         try:
             asyncio.run(_answering(command, process, log, ready_s))
-            yield f"http://127.0.0.1:{command.port}"
+            yield Running(f"http://127.0.0.1:{command.port}", process.pid)
         finally:
             _stop(process)
 

@@ -105,12 +105,14 @@ class Comparison:
         assert contender.serve is not None
         command = contender.serve(self.place, contender.dtype)
         log = self._directory / "logs" / f"{contender.key.replace('/', '-').replace(' ', '-')}.log"
-        with serving(command, log) as url:
-            plan = load.Plan(
-                url, command.dialect, self._args.callers, warmup_s=self._args.warmup, seconds=self._args.seconds, timeout_s=120
-            )
+        args = self._args
+        with serving(command, log) as running:
+            used = running.cpu_s()
+            plan = load.Plan(running.url, command.dialect, args.callers, warmup_s=args.warmup, seconds=args.seconds, timeout_s=120)
             summary = load.run_apart(plan, self._requests, self.tokens.totals, self._directory)
-        return {name: summary[name] for name in ("pairs_s", "tokens_s", "p50_ms", "p99_ms")} | {"errors": summary["errors"], "note": ""}
+            used = running.cpu_s() - used
+        kept = {name: summary[name] for name in ("pairs_s", "tokens_s", "p50_ms", "p99_ms", "errors")}
+        return {**kept, "cpu_ms_per_pair": used / max(summary["total_pairs"], 1) * 1e3, "note": ""}
 
     def _local(self, contender: Contender) -> dict[str, Any]:
         if "onnx" in contender.script or "openvino" in contender.script:
@@ -120,7 +122,12 @@ class Comparison:
         settings = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         best = max(settings, key=lambda found: found["pairs_s"])
         streams = f", {best['streams']} streams" if best["streams"] > 1 else ""
-        return {"pairs_s": best["pairs_s"], "tokens_s": best["pairs_s"] * self._per_pair, "note": f"best: batch {best['batch']}{streams}"}
+        return {
+            "pairs_s": best["pairs_s"],
+            "tokens_s": best["pairs_s"] * self._per_pair,
+            "cpu_ms_per_pair": best["cpu_ms_per_pair"],
+            "note": f"best: batch {best['batch']}{streams}",
+        }
 
     def _export(self) -> None:
         if not self.place.graph.exists():
