@@ -1,7 +1,11 @@
-"""Whatever is sent: an answer, or InvalidRequest; never anything else."""
+"""Whatever is sent: an answer, or InvalidRequest; never anything else.
+
+FUZZ_EXAMPLES=30000 makes each generator try that many bodies (with --timeout 0).
+"""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import msgspec
@@ -14,6 +18,9 @@ from service.dialects import table
 from service.dialects.body import Body
 from service.dialects.examples import openapi_examples
 from tests.unit.dialects.wire import exchange
+
+BODIES = int(os.environ.get("FUZZ_EXAMPLES", "300"))
+UNHURRIED = settings(max_examples=BODIES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
@@ -40,7 +47,7 @@ def survives(path: str, raw: bytes, headers: dict[str, str]) -> None:
         assert len(str(error)) < 400
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@UNHURRIED
 @given(PATHS, HEADERS, st.dictionaries(FIELDS, JSON, max_size=6))
 def test_any_fields(path: str, headers: dict[str, str], body: dict[str, Any]) -> None:
     """Any values in any known fields, on any path, in both formats."""
@@ -48,7 +55,7 @@ def test_any_fields(path: str, headers: dict[str, str], body: dict[str, Any]) ->
     survives(path, msgspec.msgpack.encode(body) if _fits(body) else b"", {**headers, "content-type": "application/msgpack"})
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
+@UNHURRIED
 @given(st.sampled_from(EXAMPLES), HEADERS, FIELDS, JSON)
 def test_a_right_body_with_one_field_changed(example: tuple[str, dict[str, Any]], headers: dict[str, str], field: str, value: Any) -> None:
     """A real call with one field replaced by anything, or added, reaches the code behind the first checks."""
@@ -56,14 +63,14 @@ def test_a_right_body_with_one_field_changed(example: tuple[str, dict[str, Any]]
     survives(path, msgspec.json.encode({**request, field: value}), headers)
 
 
-@settings(max_examples=300)
+@UNHURRIED
 @given(PATHS, st.binary(max_size=60), st.booleans())
 def test_any_bytes(path: str, raw: bytes, packed: bool) -> None:
     """Bytes that are nothing at all."""
     survives(path, raw, {"content-type": "application/msgpack"} if packed else {})
 
 
-@settings(max_examples=200)
+@UNHURRIED
 @given(PATHS, JSON)
 def test_any_json(path: str, value: Any) -> None:
     """Any JSON value as the whole body."""
