@@ -39,6 +39,7 @@ test-clients:
 
 # The page in headless Chromium
 test-browser: setup
+    {{bin}}/pip install -q -e ".[browser]"
     {{bin}}/pytest tests/browser -m browser
 
 # The container image, built and run for real

@@ -24,7 +24,7 @@ const request = () => ({
 const quoted = (text) => "'" + text.replaceAll("'", "'\\''") + "'";
 const showCommand = () => {
   const key = at("key").value.trim() ? " -H 'Authorization: Bearer KEY'" : "";
-  const body = JSON.stringify({ ...request(), raw_scores: at("raw").checked });
+  const body = JSON.stringify(request());
   at("command").textContent = `curl ${location.origin}/rerank -H 'Content-Type: application/json'${key} -d ${quoted(body)}`;
 };
 
@@ -46,22 +46,24 @@ const ask = async (raw) => {
 const timings = (text) =>
   text.split(",").map((part) => /(\w+);dur=([\d.]+)/.exec(part)).filter(Boolean).map(([, name, ms]) => `${name} ${Number(ms).toFixed(1)} ms`).join(" · ");
 
-// The bars are shares of the best and worst score shown, since raw scores have no bounds; scores between 0 and 1 are shown as they are.
+// A bar is the score's share of 0 to 1, or of what is shown where a model's scores leave that range.
 const share = (score, scores) => {
   const low = Math.min(0, ...scores);
-  const high = Math.max(1e-9, at("raw").checked ? Math.max(...scores) : 1);
+  const high = Math.max(1, ...scores);
   return Math.max(0, Math.min(100, (100 * (score - low)) / (high - low)));
 };
 
-const show = ({ body, timing }) => {
+const show = ({ body, timing }, raw) => {
   const scores = body.results.map((one) => one.relevance_score);
+  const raws = new Map(raw.body.results.map((one) => [one.index, one.relevance_score]));
   at("results").replaceChildren(...body.results.map((one) => {
     const fill = make("i");
     fill.style.width = share(one.relevance_score, scores) + "%";
     const cut = one.truncated ? " · cut to fit" : "";
+    const number = `${one.relevance_score.toFixed(4)} · raw ${(raws.get(one.index) ?? NaN).toFixed(4)} · line ${one.index + 1}${cut}`;
     return make("li", {},
-      make("div", { className: "score", textContent: `${one.relevance_score.toFixed(4)} · line ${one.index + 1}${cut}` }),
-      make("div", { className: "bar" }, fill), make("div", { textContent: one.document.text }));
+      make("div", { className: "score", textContent: number }),
+      make("div", { className: "bar" }, fill), make("div", { className: "text", textContent: one.document.text }));
   }));
   const failed = (body.errors || []).map((one) => `line ${one.index + 1}: ${one.message}`).join("; ");
   if (failed) fail("Without a score: " + failed);
@@ -75,7 +77,8 @@ const rank = async (event) => {
   showCommand();
   at("rank").disabled = true;
   try {
-    show(await ask(at("raw").checked));
+    const normal = await ask(false);
+    show(normal, await ask(true)); // the second answer comes with the same ranking and the other scale
   } catch (error) {
     at("results").replaceChildren();
     at("timing").hidden = true;
@@ -142,7 +145,6 @@ const health = async () => {
 
 at("form").addEventListener("submit", rank);
 at("form").addEventListener("input", showCommand);
-at("raw").addEventListener("change", () => { if (at("results").children.length) rank(); });
 document.addEventListener("keydown", (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) rank(event); });
 at("copy").addEventListener("click", () => navigator.clipboard.writeText(at("command").textContent));
 for (const kind of ["dragover", "dragleave", "drop"]) {
