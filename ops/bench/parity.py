@@ -23,9 +23,8 @@ from numpy.typing import NDArray
 from batching.scoring.scorer import PackedScorer
 from batching.types import Sequences
 from tests.checkpoints import QUERY
-from tests.models.cases import CASES, encoded, reference_of, scorer_of
+from tests.models.cases import CASES, PAIRS, encoded, reference_of, scorer_of
 from tests.models.packs import chosen, scores
-from tests.models.test_parity import PAIRS
 
 FAR = 0.05
 """Two documents are well separated when their reference scores differ by this part of the scores' spread."""

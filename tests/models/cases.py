@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
+
+import numpy as np
 
 from batching.families.detect import detect
 from batching.families.encode import Encoder
@@ -16,7 +18,20 @@ from batching.scoring.options import ScoringOptions
 from batching.scoring.scorer import PackedScorer
 from batching.types import Sequences
 from tests import checkpoints
-from tests.models import references
+from tests.checkpoints import DOCUMENTS, SENTENCES
+from tests.models import decoders, layerwise, prompts, references
+from tests.models.prompts import Prompt
+
+FLOAT32 = 1e-5
+"""Bound on |program - reference| of raw scores in float32."""
+DRIFT = 2e-6
+"""Bound on how far a pair's raw float32 score moves with the company it is scored in."""
+PAIRS = (*DOCUMENTS, *SENTENCES, " ".join(SENTENCES[:4]))
+
+
+def scale(raw: references.Raw) -> float:
+    """Bounds are absolute for scores of ordinary size, and grow with larger ones."""
+    return max(1.0, float(np.abs(raw).max()))
 
 
 @dataclass(frozen=True)
@@ -26,30 +41,75 @@ class Case:
     name: str
     make: Callable[[Path], Path]
     reference: Callable[..., references.Raw]
-    bfloat16: float
+    bfloat16: float = 0.08
     """Bound on |bfloat16 - float32| of raw scores, in units of the float32 scores' spread (max - min)."""
     recipe: str | None = None
     listwise: bool = False
     """Scores depend on the other documents by design, so company matters."""
+    causal: bool = False
+    """A family that sees the past only, so that documents of one request may share a prefix."""
+    unshared: bool = False
+    """No prefix is the same for all documents, or it can't be cut off."""
 
 
-CASES: dict[str, Case] = {
-    case.name: case
-    for case in (
-        Case("xlm-roberta", checkpoints.xlm_roberta, references.classifier, 0.08),
-        Case("bert", checkpoints.bert, references.classifier, 0.08),
-        Case("electra", checkpoints.electra, references.classifier, 0.12),
-        Case("bi-encoder mean", checkpoints.bi_encoder, references.sentence_encoder, 0.08),
-        Case("bi-encoder cls", partial(checkpoints.bi_encoder, pooling="cls"), references.sentence_encoder, 0.08),
-        Case("bi-encoder last", partial(checkpoints.bi_encoder, pooling="lasttoken"), references.sentence_encoder, 0.08),
-        Case(
-            "bi-encoder prompts",
-            partial(checkpoints.bi_encoder, prompts={"query": "query: ", "document": "passage: "}),
-            references.sentence_encoder,
-            0.08,
-        ),
+def decoder(
+    name: str, make: Callable[[Path], Path], prompt: Prompt, yes: str | int, no: str | None = None, recipe: str | None = None
+) -> Case:
+    """A causal language model that is asked for a verdict."""
+    return Case(
+        name, make, partial(decoders.verdict, prompt=prompt, yes=yes, no=no), recipe=recipe or checkpoints.RECIPES[name], causal=True
     )
-}
+
+
+def pair_encoders() -> list[Case]:
+    """Encoders with a classification head, and the module chain."""
+    return [
+        Case("xlm-roberta", checkpoints.xlm_roberta, references.classifier),
+        Case("bert", checkpoints.bert, references.classifier),
+        Case("electra", checkpoints.electra, references.classifier, 0.12),
+        Case("modernbert mean", checkpoints.modernbert, references.classifier),
+        Case("modernbert cls", partial(checkpoints.modernbert, pooling="cls"), references.classifier),
+        Case("ettin", checkpoints.ettin, references.cross_encoder),
+        Case("gte", checkpoints.gte, references.classifier),
+        Case("gte remote", checkpoints.gte_remote, partial(references.converted, make=checkpoints.gte)),
+        Case("jina-v2", checkpoints.jina_v2, partial(references.converted, make=partial(checkpoints.xlm_roberta, max_length=1024))),
+        Case("deberta-v2", checkpoints.deberta, references.classifier),
+        Case("albert", checkpoints.albert, references.classifier),
+        Case("distilbert", checkpoints.distilbert, references.classifier),
+    ]
+
+
+def embedders() -> list[Case]:
+    """Query and documents alone."""
+    prompts_set = {"query": "query: ", "document": "passage: "}
+    return [
+        Case("bi-encoder mean", checkpoints.bi_encoder, references.sentence_encoder),
+        Case("bi-encoder cls", partial(checkpoints.bi_encoder, pooling="cls"), references.sentence_encoder),
+        Case("bi-encoder last", partial(checkpoints.bi_encoder, pooling="lasttoken"), references.sentence_encoder),
+        Case("bi-encoder prompts", partial(checkpoints.bi_encoder, prompts=prompts_set), references.sentence_encoder),
+        Case("colbert", checkpoints.colbert, references.max_sim),
+        Case("colbert expanded", partial(checkpoints.colbert, attend=True), references.late_interaction),
+    ]
+
+
+def language_models() -> list[Case]:
+    """Prompted decoders and the listwise one."""
+    own_head = partial(checkpoints.qwen3, tied=False)
+    return [
+        decoder("qwen3", checkpoints.qwen3, prompts.qwen3, "yes", "no"),
+        decoder("qwen3 untied", own_head, prompts.qwen3, "yes", "no", checkpoints.RECIPES["qwen3"]),
+        Case("qwen3 classifier", checkpoints.qwen3_classifier, partial(decoders.classified, prompt=prompts.qwen3), causal=True),
+        decoder("mxbai_v2", checkpoints.mxbai_v2, prompts.mxbai, "1", "0"),
+        decoder("bge_gemma", checkpoints.bge_gemma, prompts.bge, "Yes"),
+        decoder("zerank", checkpoints.zerank, prompts.zerank, "Yes"),
+        replace(decoder("ctxl", checkpoints.ctxl, prompts.ctxl, 0), unshared=True),
+        Case("layerwise", layerwise.make, decoders.layerwise, causal=True),
+        Case("nemotron", checkpoints.nemotron, decoders.nemotron),
+        Case("jina-v3", checkpoints.jina_v3, decoders.jina_v3, listwise=True),
+    ]
+
+
+CASES: dict[str, Case] = {case.name: case for case in (*pair_encoders(), *embedders(), *language_models())}
 
 
 @cache
