@@ -13,8 +13,10 @@ from batching.families.vocabulary import Vocabulary
 CHARS_PER_TOKEN = 8
 MARGIN_CHARS = 64
 GROWTH = 4
-WHOLE_BELOW = 16
-"""Text without a place to cut that is at most this many times longer than what is needed is tokenized whole."""
+LONGEST_PIECE = 48
+"""Characters of the longest piece that text without spaces is cut by; longer ones are runs of spaces or dashes."""
+EXPANSION_CHARS = 8
+"""Characters that a normalizer may put in place of one."""
 WORD_BREAK_CHARS = 2_000
 """How far back from the wanted length a place to cut is looked for."""
 
@@ -33,15 +35,12 @@ def first_tokens(vocabulary: Vocabulary, text: str, need: int) -> tuple[list[int
 def last_tokens(vocabulary: Vocabulary, text: str, need: int) -> tuple[list[int], bool]:
     """As `first_tokens`, but the last `need` + 1 ids or more of a long text."""
     chars = need * CHARS_PER_TOKEN + MARGIN_CHARS
-    while chars < len(text):
-        begin = next(
-            (place for place in range(len(text) - chars, min(len(text) - chars + WORD_BREAK_CHARS, len(text))) if _is_break(text, place)),
-            None,
-        )
-        if begin is not None:
-            ids = vocabulary.ids([text[begin:]])[0]
-            if len(ids) > need:
-                return ids, False
+    while chars < len(text) and vocabulary.splits_at_spaces:
+        places = range(len(text) - chars, min(len(text) - chars + WORD_BREAK_CHARS, len(text)))
+        begin = next((place for place in places if _is_break(text, place)), None)
+        ids = vocabulary.ids([text[begin:]])[0] if begin is not None else []
+        if len(ids) > need:
+            return ids, False
         chars *= GROWTH
     return vocabulary.ids([text])[0], True
 
@@ -53,12 +52,13 @@ def _is_break(text: str, place: int) -> bool:
 def _leading(vocabulary: Vocabulary, text: str, chars: int) -> list[int] | None:
     """Ids that the whole text surely begins with, from about its first `chars` characters; None: better tokenize more."""
     lowest = max(chars - WORD_BREAK_CHARS, chars // 2)
-    end = next((place for place in range(chars, lowest, -1) if _is_break(text, place)), None)
+    end = next((place for place in range(chars, lowest, -1) if _is_break(text, place)), None) if vocabulary.splits_at_spaces else None
     if end is not None:
         return vocabulary.ids([text[:end]])[0]
-    if len(text) <= chars * WHOLE_BELOW:
+    ends = _ends(vocabulary, chars)
+    if len(text) <= chars * len(ends):
         return None
-    return common_start(vocabulary.ids([text[:end] for end in _ends(vocabulary, chars)]))
+    return common_start(vocabulary.ids([text[:end] for end in ends]))
 
 
 def _ends(vocabulary: Vocabulary, chars: int) -> Sequence[int]:
@@ -71,7 +71,7 @@ def _ends(vocabulary: Vocabulary, chars: int) -> Sequence[int]:
     limit = vocabulary.model.get("max_input_chars_per_word")
     if limit:
         return (chars - int(limit) - 1, chars)
-    return range(chars - vocabulary.max_piece_chars - MARGIN_CHARS, chars + 1)
+    return range(chars - min(vocabulary.max_piece_chars, LONGEST_PIECE) - EXPANSION_CHARS, chars + 1)
 
 
 def common_start(lists: Sequence[list[int]]) -> list[int]:

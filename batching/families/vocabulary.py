@@ -21,6 +21,9 @@ from batching.families.checkpoint import read_json
 UNMATCHED = " special {number} "
 """New name of a special token among the pieces a word may be split into; words hold no spaces, so it can't be met."""
 
+SPACE = "\u2581"
+"""What SentencePiece's vocabularies write for a space."""
+
 
 class Vocabulary:
     """The tokenizer of one checkpoint: ids of users' text, of a template's text, and of special tokens by role."""
@@ -33,7 +36,10 @@ class Vocabulary:
         self.roles = read_roles(directory)
         self.reserved = _reserved(spec, template, {*self.roles.values(), *tokens})
         self.model: dict[str, Any] = {key: value for key, value in spec["model"].items() if key not in ("vocab", "merges")}
-        self.max_piece_chars = max(map(len, _pieces(spec)), default=1)
+        pieces = _pieces(spec)
+        self.max_piece_chars = max(map(len, pieces), default=1)
+        self.splits_at_spaces = not any(SPACE in piece.lstrip(SPACE) for piece in pieces)
+        """Whether a space between two words always ends a token: no piece reaches over one."""
         self.tokenizer = _open(_deafened(spec, self.reserved), self.path)
         self.tokenizer.encode_special_tokens = True
         self._markup = re.compile("(" + "|".join(re.escape(content) for content in sorted(self.reserved, key=len, reverse=True)) + ")")

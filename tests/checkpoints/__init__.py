@@ -7,7 +7,18 @@ that the program and its independent reference load the same files.
 from __future__ import annotations
 
 from tests.checkpoints.corpus import DOCUMENTS, QUERY, SENTENCES
-from tests.checkpoints.decoders import bge_gemma, ctxl, jina_v3, mxbai_v2, nemotron, qwen3, qwen3_classifier, zerank
+from tests.checkpoints.decoders import (
+    bge_gemma,
+    ctxl,
+    jina_v3,
+    mxbai_v2,
+    nemotron,
+    nemotron_vl,
+    qwen3,
+    qwen3_classifier,
+    qwen3_logit_score,
+    zerank,
+)
 from tests.checkpoints.encoders import bert, bi_encoder, electra, xlm_roberta
 from tests.checkpoints.more_encoders import albert, colbert, deberta, distilbert, ettin, gte, gte_remote, jina_v2, modernbert
 
@@ -42,8 +53,10 @@ __all__ = [
     "modernbert",
     "mxbai_v2",
     "nemotron",
+    "nemotron_vl",
     "qwen3",
     "qwen3_classifier",
+    "qwen3_logit_score",
     "xlm_roberta",
     "zerank",
 ]

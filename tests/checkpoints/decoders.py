@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -126,4 +127,69 @@ def jina_v3(directory: Path, *, seed: int = 0) -> Path:
     tensors["projector.2.weight"] = torch.randn((16, 16), generator=generator) * 0.3
     save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
     edit_json(directory / "config.json", architectures=["JinaForRanking"], auto_map={"AutoModel": "modeling.JinaForRanking"})
+    return directory
+
+
+QWEN3_CHAT = (
+    "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct provided. "
+    'Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
+    '{%- set found = namespace(query="", document="") -%}'
+    "{%- for message in messages -%}"
+    '{%- if message.role == "query" -%}{%- set found.query = message.content -%}{%- endif -%}'
+    '{%- if message.role == "document" -%}{%- set found.document = message.content -%}{%- endif -%}'
+    "{%- endfor -%}"
+    "<Instruct>: Given a web search query, retrieve relevant passages that answer the query\n"
+    "<Query>: {{ found.query }}\n<Document>: {{ found.document }}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+)
+
+
+def qwen3_logit_score(directory: Path, *, seed: int = 0) -> Path:
+    """Qwen/Qwen3-Reranker-* as sentence-transformers reads it since 2026: a LogitScore module and a chat template for query and document."""
+    qwen3(directory, seed=seed)
+    tokenizer = qwen_tokenizer()
+    yes, no = tokenizer.convert_tokens_to_ids(["yes", "no"])
+    kinds = [("", "base.modules.transformer.Transformer"), ("1_LogitScore", "cross_encoder.modules.logit_score.LogitScore")]
+    entries = [
+        {"idx": number, "name": str(number), "path": path, "type": f"sentence_transformers.{kind}"}
+        for number, (path, kind) in enumerate(kinds)
+    ]
+    (directory / "modules.json").write_text(json.dumps(entries, indent=1), "utf-8")
+    (directory / "chat_template.jinja").write_text(QWEN3_CHAT, "utf-8")
+    edit_json(directory / "1_LogitScore" / "config.json", true_token_id=yes, false_token_id=no)
+    edit_json(directory / "config_sentence_transformers.json", model_type="CrossEncoder", prompts={})
+    edit_json(
+        directory / "sentence_bert_config.json",
+        transformer_task="text-generation",
+        modality_config={
+            "text": {"method": "forward", "method_output_name": "logits"},
+            "message": {"method": "forward", "method_output_name": "logits", "format": "flat"},
+        },
+        module_output_name="causal_logits",
+    )
+    return directory
+
+
+def nemotron_vl(directory: Path, *, seed: int = 0) -> Path:
+    """The text side of nvidia/llama-nemotron-rerank-vl-1b-v2 beside a few tensors of its vision side: config nested, names prefixed."""
+    nemotron(directory, seed=seed)
+    tensors = load_file(directory / "model.safetensors")
+    renamed = {
+        name if name.startswith("score.") else f"model.language_model.{name.removeprefix('model.')}": tensor
+        for name, tensor in tensors.items()
+    }
+    generator = torch.Generator().manual_seed(seed + 1)
+    renamed["model.vision_model.vision_model.embeddings.patch_embedding.weight"] = torch.randn((8, 3, 4, 4), generator=generator)
+    renamed["model.mlp1.1.weight"] = torch.randn((32, 32), generator=generator)
+    save_file(renamed, directory / "model.safetensors", metadata={"format": "pt"})
+    inner = json.loads((directory / "config.json").read_text("utf-8"))
+    outer = {key: inner.pop(key) for key in ("architectures", "auto_map", "pooling", "temperature", "id2label", "label2id")}
+    outer |= {
+        "architectures": ["LlamaNemotronVLForSequenceClassification"],
+        "model_type": "llama_nemotron_vl_rerank",
+        "llm_config": inner,
+        "vision_config": {"model_type": "siglip_vision_model", "hidden_size": 8, "image_size": 512, "patch_size": 16},
+        "downsample_ratio": 0.5,
+        "torch_dtype": "float32",
+    }
+    (directory / "config.json").write_text(json.dumps(outer, indent=1), "utf-8")
     return directory
