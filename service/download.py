@@ -1,50 +1,47 @@
-"""Fetching models from a Hugging Face hub: only the files that are served, resumed where it broke off, verified against the hub's hashes.
+"""Fetching models from a Hugging Face hub: which files, from where, to where, and what went wrong in one line.
 
-Code and pickles in a repository are never fetched: weights are safetensors or nothing.
+Code and pickles in a repository are never fetched: weights are safetensors or nothing. How one file comes over is `transfer`'s.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-import msgspec
+import httpx
 
-# Must be known before the hub's client is imported: a log file wants no progress bars, and nobody wants telemetry.
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-if not sys.stderr.isatty():
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 import huggingface_hub
 from huggingface_hub import errors as hub_errors
+from huggingface_hub.utils import build_hf_headers
 
 from batching.errors import StartError
 from service.settings import PREFIX
+from service.transfer import RemoteFile, fetch_file
 
 log = logging.getLogger("rerankd.download")
 
 WANTED = ("*.json", "*.txt", "*.model", "*.jinja", "*.safetensors")
 UNWANTED = ("onnx/*", "openvino/*", "coreml/*", "original/*", ".*")
 WEIGHTS = ".safetensors"
-_CHUNK = 1 << 20
+SIGN = "config.json"
+"""Fetched last: where it is, the model is whole."""
+TIMEOUT_S = 30.0
+
+Tell = Callable[[RemoteFile, int], None]
+"""Told a file and how many of its bytes are there."""
 
 
-class RemoteFile(msgspec.Struct, frozen=True):
-    """A file as the hub describes it. `sha256` of large files, `sha1` (git's) of small ones."""
-
-    name: str
-    size: int
-    sha256: str = ""
-    sha1: str = ""
-
-
-def cached_or_fetched(name: str, cache: str | None, *, offline: bool) -> Path:
-    """Return the directory of a hub model: from the hub's cache, else downloaded. Raises StartError."""
+def cached_or_fetched(name: str, cache: str | None, *, offline: bool, tell: Tell) -> Path:
+    """Return the directory of a hub model: from a cache, else downloaded. Raises StartError."""
     kept = cached(name, cache)
     if kept is not None:
         return kept
@@ -54,39 +51,44 @@ def cached_or_fetched(name: str, cache: str | None, *, offline: bool) -> Path:
             f"`rerankd download {name} DIR`, copy DIR here and set {PREFIX}MODEL_PATH"
         )
     log.info("downloading %s", name)
-    return fetch(name, cache=cache)
+    return fetch(name, own_cache(cache) / name, tell=tell)
+
+
+def own_cache(cache: str | None) -> Path:
+    """Return where our own downloads are kept: a plain directory per model, beside the hub's cache unless told otherwise."""
+    return Path(cache) if cache else Path(huggingface_hub.constants.HF_HOME) / "rerankd"
 
 
 def cached(name: str, cache: str | None) -> Path | None:
-    """Return a complete copy in the hub's cache, None without one."""
+    """Return a complete copy, ours or the hub's client's; None without one."""
+    ours = own_cache(cache) / name
+    if (ours / SIGN).is_file():
+        return ours
     try:
-        found = huggingface_hub.snapshot_download(name, cache_dir=cache, local_files_only=True, allow_patterns=list(WANTED))
+        found = Path(huggingface_hub.snapshot_download(name, cache_dir=cache, local_files_only=True, allow_patterns=list(WANTED)))
     except (hub_errors.LocalEntryNotFoundError, hub_errors.HFValidationError):
         return None
-    directory = Path(found)
-    complete = (directory / "config.json").exists() and any(directory.rglob(f"*{WEIGHTS}"))
-    return directory if complete else None
+    return found if (found / SIGN).exists() and any(found.rglob(f"*{WEIGHTS}")) else None
 
 
-def fetch(name: str, *, revision: str | None = None, directory: Path | None = None, cache: str | None = None) -> Path:
-    """Download a model into `directory`, or into the hub's cache, and verify it. Raises StartError."""
+def fetch(name: str, directory: Path, *, revision: str | None = None, tell: Tell) -> Path:
+    """Download a model into `directory`, going on where an earlier run stopped, every file verified. Raises StartError."""
     with _told(name):
         info = huggingface_hub.HfApi().model_info(name, revision=revision, files_metadata=True)
-        files = wanted(
-            RemoteFile(one.rfilename, one.size or 0, one.lfs.sha256 if one.lfs else "", one.blob_id or "") for one in info.siblings or ()
-        )
+        files = wanted(_remote(one) for one in info.siblings or ())
         check_weights(name, files)
-        log.info("%s: %d files, %.1f MB", name, len(files), sum(one.size for one in files) / 1e6)
-        found = huggingface_hub.snapshot_download(
-            name, revision=info.sha, local_dir=directory, cache_dir=cache, allow_patterns=[one.name for one in files]
-        )
-    verify(Path(found), files)
-    return Path(found)
+        log.info("%s: %d files, %.1f MB into %s", name, len(files), sum(one.size for one in files) / 1e6, directory)
+        with httpx.Client(headers=build_hf_headers(), follow_redirects=True, timeout=TIMEOUT_S) as client:
+            for file in files:
+                url = huggingface_hub.hf_hub_url(name, file.name, revision=info.sha)
+                fetch_file(client, url, directory / file.name, file, partial(tell, file))
+    return directory
 
 
-def wanted(files: Iterator[RemoteFile]) -> list[RemoteFile]:
-    """Return the files that serving needs."""
-    return [one for one in files if _matches(one.name, WANTED) and not _matches(one.name, UNWANTED)]
+def wanted(files: Iterable[RemoteFile]) -> list[RemoteFile]:
+    """Return the files that serving needs, the sign of completeness last."""
+    found = [one for one in files if _matches(one.name, WANTED) and not _matches(one.name, UNWANTED)]
+    return sorted(found, key=lambda one: one.name == SIGN)
 
 
 def check_weights(name: str, files: list[RemoteFile]) -> None:
@@ -95,40 +97,17 @@ def check_weights(name: str, files: list[RemoteFile]) -> None:
         raise StartError(f"{name} has no safetensors weights; pickled ones are not loaded, since loading them runs whatever code they hold")
 
 
-def verify(directory: Path, files: list[RemoteFile]) -> None:
-    """Compare every file with what the hub said of it. Raises StartError naming those that differ, which are removed."""
-    bad = [one for one in files if not _same(directory / one.name, one)]
-    for one in bad:
-        (directory / one.name).unlink(missing_ok=True)
-    if bad:
-        raise StartError(f"{', '.join(one.name for one in bad)} in {directory} came damaged and was removed; run the same command again")
-
-
-def _same(path: Path, file: RemoteFile) -> bool:
-    if not path.is_file() or path.stat().st_size != file.size:
-        return False
-    if file.sha256:
-        return _digest(path, hashlib.sha256()) == file.sha256
-    git = hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False)
-    return not file.sha1 or _digest(path, git) == file.sha1
-
-
-def _digest(path: Path, digest: hashlib._Hash) -> str:
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+def _remote(one: Any) -> RemoteFile:
+    return RemoteFile(one.rfilename, one.size or 0, one.lfs.sha256 if one.lfs else "", one.blob_id or "")
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
-    from fnmatch import fnmatch
-
     return any(fnmatch(name, pattern) for pattern in patterns)
 
 
 @contextmanager
 def _told(name: str) -> Iterator[None]:
-    """Turn the hub client's errors into one line that says what to do."""
+    """Turn the hub's and its client's errors into one line that says what to do."""
     try:
         yield
     except hub_errors.GatedRepoError:
@@ -137,7 +116,7 @@ def _told(name: str) -> Iterator[None]:
         raise StartError(f"the hub knows no model {name!r}; a private one needs HF_TOKEN, a directory needs a path like ./{name}") from None
     except hub_errors.HFValidationError as error:
         raise StartError(f"{name!r} is no model name: {error}") from None
-    except (hub_errors.HfHubHTTPError, hub_errors.LocalEntryNotFoundError, _transport_error(), OSError) as error:
+    except (hub_errors.HfHubHTTPError, httpx.HTTPError, _transport_error(), OSError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise StartError(
             f"{name} could not be downloaded: {reason}; what was fetched is kept, so run the same again; --model starter needs no hub"

@@ -6,6 +6,7 @@ Fields are given as `extra={...}`; no query and no document text ever reaches a 
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -17,6 +18,8 @@ from service.settings import Settings
 ACCESS: Final = "rerankd.access"
 """The logger of one line per request."""
 _ROOT = "rerankd"
+_BARE = re.compile(r"[!#-<>-~]+")
+"""Values that need no quotes: printable ASCII without blanks, quotes and equals signs."""
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
@@ -80,7 +83,7 @@ def _plain(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     text = str(value)
-    return text if text and text.isprintable() and not (set(text) & {" ", '"', "="}) else msgspec.json.encode(text).decode()
+    return text if _BARE.fullmatch(text) else msgspec.json.encode(text).decode()
 
 
 def _one_line(text: str) -> str:

@@ -44,8 +44,10 @@ def locate(name: str, path: str, settings: Settings) -> Path:
     if settings.model_cache_dir and (kept := _kept(name, Path(settings.model_cache_dir))):
         return kept
     from service import download  # the hub's client takes half a second to import
+    from service.commands.progress import progress
 
-    return download.cached_or_fetched(name, settings.model_cache_dir, offline=settings.use_offline_mode)
+    with progress() as tell:
+        return download.cached_or_fetched(name, settings.model_cache_dir, offline=settings.use_offline_mode, tell=tell)
 
 
 def starter() -> Path:

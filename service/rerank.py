@@ -23,6 +23,9 @@ from service.settings import Settings
 
 log = logging.getLogger("rerankd.rerank")
 
+INLINE_TOKENS = 4096
+"""A call of about this size is tokenized on the event loop, in a few ms: a thread's round trip costs more than it spares others."""
+
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
     """What comes with a call besides its requests. Times in monotonic seconds."""
@@ -50,9 +53,10 @@ class Reranker:
         model = self._models.pick(requests[0].model)
         ranking.check_size(requests, self._settings.max_documents)
         plans = [ranking.plan(request, model, self._settings) for request in requests]
-        with model.queue.reserve(sum(plan.estimated_tokens for plan in plans)) as reservation:
+        estimate = sum(plan.estimated_tokens for plan in plans)
+        with model.queue.reserve(estimate) as reservation:
             began = time.monotonic()
-            prepared = await asyncio.get_running_loop().run_in_executor(self._threads, _prepare_all, plans)
+            prepared = _prepare_all(plans) if estimate <= INLINE_TOKENS else await self._prepare_aside(plans)
             told = Told(request_id=context.request_id, started=context.started, tokenize_s=time.monotonic() - began)
             tokens = sum(one.encoded.sequences.tokens for one in prepared)
             reservation.adjust(tokens)
@@ -61,6 +65,9 @@ class Reranker:
         results = [ranking.conclude(one, answer, told) for one, answer in zip(prepared, scored, strict=True)]
         self._tell(plans, results, context)
         return results
+
+    async def _prepare_aside(self, plans: Sequence[Plan]) -> list[Prepared]:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, _prepare_all, plans)
 
     def _tell(self, plans: Sequence[Plan], results: Sequence[RerankResult], context: Context) -> None:
         for plan, result in zip(plans, results, strict=True):

@@ -7,6 +7,7 @@ from pathlib import Path
 import rich_click as click
 
 from service import download, model_files
+from service.commands.progress import progress
 
 
 @click.command("download")
@@ -18,7 +19,8 @@ def command(model: str, directory: Path, revision: str | None) -> None:
     if model == model_files.STARTER:
         found = model_files.copy_starter(directory)
     else:
-        found = download.fetch(model, revision=revision, directory=directory)
+        with progress() as tell:
+            found = download.fetch(model, directory, revision=revision, tell=tell)
     card = model_files.card(found, model, None)
     click.echo(f"{directory}: {card.family.name}, {card.weights_bytes / 1e6:.1f} MB. Serve it with")
     click.echo(f"  rerankd serve --model {model} --model-path {directory}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +26,7 @@ def test_windows_cover_every_token_and_go_forward(tokens: int, room: int, overla
     for first, last in spans:
         assert 0 <= first <= last <= tokens
         assert last - first <= room
-    for (first, last), (next_first, next_last) in zip(spans, spans[1:], strict=False):
+    for (first, last), (next_first, next_last) in itertools.pairwise(spans):
         assert first < next_first <= last
         assert last < next_last
         assert last - next_first >= min(overlap if overlap is not None else 0, room - 1)
