@@ -12,18 +12,18 @@ from tests.http.fakes import FakeModel, settings
 
 PROBE = """
 import sys, time, resource
-began = time.perf_counter()
+began = time.process_time()
 from tests.http.fakes import FakeModel, settings
 import service.http_process, batching.client, batching.families.encode, tokenizers
 from service.app import create_app
 create_app(settings(), [FakeModel().served], 0)
 heavy = [name for name in ("torch", "transformers", "scipy", "huggingface_hub", "rich_click") if name in sys.modules]
-print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, *heavy)
+print(time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, *heavy)
 """
 
 
 def test_an_http_process_is_light() -> None:
-    """Without torch and transformers, started within 1.5 s, under 200 MB."""
+    """Without torch and transformers, started within 1.5 s of processor time (its own, whatever else runs), under 200 MB."""
     out = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True, timeout=60).stdout.split()
     assert out[2:] == []
     assert float(out[0]) < 1.5
