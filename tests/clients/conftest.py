@@ -18,7 +18,7 @@ from collections.abc import Iterator
 
 import pytest
 
-START_S = 60.0
+START_S = 120.0
 STUB = "stub"
 
 os.environ.update(
