@@ -9,24 +9,26 @@ from pathlib import Path
 from typing import Any
 
 Rows = list[dict[str, Any]]
+_ACROSS = 3
 
 
 def draw(found: Mapping[str, Any], path: Path, title: str) -> None:
     """Write one PNG with a panel per stage that was measured. Raises ModuleNotFoundError without matplotlib."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib.figure import Figure
 
     panels = [(name, rows) for name, rows in _panels(found) if rows]
-    figure, axes = pyplot.subplots(1, len(panels), figsize=(6 * len(panels), 4.5), squeeze=False, layout="constrained")
-    for axis, (name, rows) in zip(axes[0], panels, strict=True):
+    across = min(len(panels), _ACROSS)
+    down = -(-len(panels) // across)
+    figure = Figure(figsize=(6 * across, 4.5 * down), layout="constrained")
+    axes = figure.subplots(down, across, squeeze=False).flat
+    for axis, (name, rows) in zip(axes, panels, strict=False):
         _DRAWERS[name.partition(" ")[0]](axis, rows, name)
         axis.grid(visible=True, which="both", alpha=0.3)
         axis.legend()
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
     figure.suptitle(title, fontsize=9)
     figure.savefig(path, dpi=150)
-    pyplot.close(figure)
 
 
 def _panels(found: Mapping[str, Any]) -> list[tuple[str, Rows]]:
@@ -49,7 +51,9 @@ def _overload(axis: Any, rows: Rows, _name: str) -> None:
     axis.plot(x, [row["rate"] for row in rows], linestyle="--", label="asked a second")
     axis.set(xlabel="times the best rate", ylabel="requests a second", xscale="log", yscale="log", title="open loop, overload")
     other = axis.twinx()
-    other.plot(x, [row["p99_ms"] for row in rows], marker="s", color="tab:red", label="p99 of the answered")
+    style = {"marker": "s", "color": "tab:red", "label": "p99 of the answered, ms (right)"}
+    other.plot(x, [row["p99_ms"] for row in rows], **style)
+    axis.plot([], [], **style)  # for the legend: the line itself belongs to the other axis
     other.set(ylabel="p99, ms", yscale="log")
 
 

@@ -44,25 +44,25 @@ class Sweep:
         command = rerankd_command(self._model, **{"dtype": self._args.dtype, "workers": self._args.processes, **settings})
         return serving(command, self.directory / "logs" / "sweep.log")
 
-    def _run(self, running: Running, requests: list[Request], **plan: Any) -> Row:
-        tokens = count_tokens(requests, self._model / "tokenizer.json").totals
+    def _run(self, running: Running, texts: list[Request], **plan: Any) -> Row:
+        tokens = count_tokens(texts, self._model / "tokenizer.json").totals
         full = {"warmup_s": self._args.warmup, "seconds": self._args.seconds, "timeout_s": 300.0, "seed": self._args.seed, **plan}
-        return load.run_apart(load.Plan(running.url, **full), requests, tokens, self.directory)
+        return load.run_apart(load.Plan(running.url, **full), texts, tokens, self.directory)
 
     def concurrency(self) -> list[Row]:
         """Closed loop on the mixed load, ever more callers."""
-        requests = make_requests(self._args.distinct, options.shape_of(self._args), self._args.seed)
+        texts = make_requests(self._args.distinct, options.shape_of(self._args), self._args.seed)
         with self._serving() as running:
-            return [{"callers": callers, **_kept(self._run(running, requests, callers=callers))} for callers in self._chosen(CALLERS)]
+            return [{"callers": callers, **_kept(self._run(running, texts, callers=callers))} for callers in self._chosen(CALLERS)]
 
     def overload(self, best: Mapping[str, Any]) -> list[Row]:
         """Open loop around and far over the best measured rate."""
-        requests = make_requests(self._args.distinct, options.shape_of(self._args), self._args.seed)
-        queue = max(int(best["tokens_s"] * self._args.queue_seconds), 65_536)
+        texts = make_requests(self._args.distinct, options.shape_of(self._args), self._args.seed)
+        queue = max(int(best["tokens_s"] * self._args.queue_seconds), 4096)
         rows = []
         with self._serving(queue_tokens=queue) as running:
             for times in OVERLOAD:
-                found = self._run(running, requests, rate=best["requests_s"] * times)
+                found = self._run(running, texts, rate=best["requests_s"] * times)
                 refused = found["statuses"].get("429", 0)
                 rows.append({"times": times, "rate": best["requests_s"] * times, **_kept(found), "refused": refused})
         return rows
@@ -77,16 +77,16 @@ class Sweep:
             for callers in self._chosen(MANY_CALLERS):
                 found["callers"].append(self._cost(running, "callers", callers, _sized(short, 10), callers))
         with self._serving(max_length=self._limit) as running:
-            for tokens in self._chosen(tuple(size for size in TOKENS if size <= self._limit)):
+            for tokens in (size for size in TOKENS if size <= self._limit):
                 words = max(round((tokens - QUERY_WORDS - 4) * WORDS_PER_TOKEN), 1)
                 shape = Shape(median_words=words, sigma=0, high_words=10_000, query_words=(QUERY_WORDS, QUERY_WORDS))
                 found["tokens"].append(self._cost(running, "tokens", tokens, _sized(shape, 10), 1))
         return found
 
     def _cost(self, running: Running, name: str, size: int, shape: Shape, callers: int) -> Row:
-        requests = make_requests(max(self._args.repeats * 2, 4), shape, self._args.seed)
+        texts = make_requests(max(self._args.repeats * 2, 4), shape, self._args.seed)
         count = max(self._args.repeats, callers)
-        found = self._run(running, requests, callers=callers, requests=count, seconds=600.0, warmup_s=0.0)
+        found = self._run(running, texts, callers=callers, requests=count, seconds=600.0, warmup_s=0.0)
         kept = {key: found[key] for key in ("p50_ms", "pairs_s", "tokens_s", "errors")}
         per_answer = found["tokens_s"] / found["requests_s"] if found["requests_s"] else None
         return {name: size, "tokens_per_request": per_answer, **kept, "memory_mib": group_memory_mib(running.group)}
@@ -126,7 +126,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--stages", nargs="+", choices=("concurrency", "overload", "growth"), default=["concurrency", "overload"], help="what"
     )
-    parser.add_argument("--most", type=int, default=2000, help="leave out sizes over this")
+    parser.add_argument("--most", type=int, default=2000, help="leave out more callers or documents than this")
     parser.add_argument("--seconds", type=float, default=10.0, help="measured seconds of each point")
     parser.add_argument("--warmup", type=float, default=2.0, help="seconds of load before each window")
     parser.add_argument("--repeats", type=int, default=5, help="requests of each point of the growth stage, at least")
