@@ -70,10 +70,25 @@ def costless_command(model: Path, **settings: object) -> Command:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that answers."""
+    """A server that was started; it answers once `wait_ready` has returned."""
 
-    url: str
-    group: int
+    command: Command
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.command.port}"
+
+    @property
+    def group(self) -> int:
+        """Its process group."""
+        return self.process.pid
+
+    def wait_ready(self, limit_s: float = 180.0) -> None:
+        """Return once it answered a real request. Raises StartFailure."""
+        asyncio.run(_answering(self, limit_s))
 
     def cpu_s(self) -> float:
         """Processor seconds that its processes have used so far; NaN where /proc does not tell."""
@@ -91,8 +106,8 @@ def group_cpu_s(group: int) -> float:
 
 
 @contextlib.contextmanager
-def serving(command: Command, log: Path, *, ready_s: float = 180.0) -> Iterator[Running]:
-    """Run a server; yields once it answered a request. Raises StartFailure."""
+def starting(command: Command, log: Path) -> Iterator[Running]:
+    """Run a server; yields at once. It is stopped, with its children, when the block ends."""
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", **command.environment}
     with log.open("wb") as output:
@@ -100,20 +115,28 @@ def serving(command: Command, log: Path, *, ready_s: float = 180.0) -> Iterator[
             command.arguments, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=log.parent, start_new_session=True
         )
         try:
-            asyncio.run(_answering(command, process, log, ready_s))
-            yield Running(f"http://127.0.0.1:{command.port}", process.pid)
+            yield Running(command, process, log)
         finally:
             _stop(process)
 
 
-async def _answering(command: Command, process: subprocess.Popen[bytes], log: Path, ready_s: float) -> None:
+@contextlib.contextmanager
+def serving(command: Command, log: Path) -> Iterator[Running]:
+    """Run a server; yields once it answered a request. Raises StartFailure."""
+    with starting(command, log) as running:
+        running.wait_ready()
+        yield running
+
+
+async def _answering(running: Running, ready_s: float) -> None:
+    command, process = running.command, running.process
     shape = SHAPES[command.dialect]
     probe = prepare("POST", shape.path, encode_body(shape, _PROBE))
     deadline = time.monotonic() + ready_s
     last = "no connection"
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise StartFailure(f"{command.arguments[0]} ended with status {process.returncode}:\n{_tail(log)}")
+            raise StartFailure(f"{command.arguments[0]} ended with status {process.returncode}:\n{_tail(running.log)}")
         try:
             async with asyncio.timeout(30):
                 connection = await Connection.open(Target(port=command.port))
@@ -125,7 +148,7 @@ async def _answering(command: Command, process: subprocess.Popen[bytes], log: Pa
         except (OSError, ResponseError) as error:
             last = type(error).__name__
         await asyncio.sleep(0.2)
-    raise StartFailure(f"no good answer within {ready_s:g} s, last: {last}\n{_tail(log)}")
+    raise StartFailure(f"no good answer within {ready_s:g} s, last: {last}\n{_tail(running.log)}")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
