@@ -10,6 +10,7 @@ from batching.errors import NotFound, Unavailable
 from batching.families.card import ModelCard
 from batching.families.encode import Encoder
 from service.settings import PREFIX, Settings
+from service.token_cache import TokenCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,12 @@ class Models:
             if model.client is not None:
                 client, model.client = model.client, None
                 await client.close()
+
+
+def open_encoder(card: ModelCard, settings: Settings, models: int) -> Encoder:
+    """Open a model's tokenizer with its share of TOKEN_CACHE_BYTES. Raises UnsupportedModel."""
+    share = settings.token_cache_bytes // models
+    return Encoder(card, cache=TokenCache(share) if share else None)
 
 
 def aliases(name: str) -> set[str]:

@@ -54,7 +54,7 @@ class Reranker:
         ranking.check_size(requests, self._settings.max_documents)
         plans = [ranking.plan(request, model, self._settings) for request in requests]
         estimate = sum(plan.estimated_tokens for plan in plans)
-        with model.queue.reserve(estimate) as reservation:
+        with model.queue.reserve(estimate, context.deadline) as reservation:
             began = time.monotonic()
             prepared = _prepare_all(plans) if estimate <= INLINE_TOKENS else await self._prepare_aside(plans)
             told = Told(request_id=context.request_id, started=context.started, tokenize_s=time.monotonic() - began)

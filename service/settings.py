@@ -78,9 +78,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     model_path: Annotated[
         tuple[str, ...], About("Directories holding the models of MODEL_NAME, in its order; an empty place means look it up.")
     ] = ()
-    model_cache_dir: Annotated[str | None, About("Where downloaded models are kept; the hub's own cache if not set.", none="hub cache")] = (
-        None
-    )
+    model_cache_dir: Annotated[
+        str | None,
+        About("Where downloaded models are kept; auto: `rerankd` in HF_HOME. The hub client's cache is looked into as well.", none="auto"),
+    ] = None
     use_offline_mode: Annotated[bool, About("Never ask a model hub; a model that is not on disk is an error.")] = False
     strict_models: Annotated[bool, About("Refuse an unknown model name (404) instead of answering with the default model.")] = False
     recipe: Annotated[str | None, About("Force a model family where a checkpoint's files don't tell.")] = None

@@ -140,7 +140,7 @@ class FakeClient:
     closed: bool = False
 
     @contextlib.contextmanager
-    def reserve(self, tokens: int) -> Iterator[FakeReservation]:
+    def reserve(self, tokens: int, deadline: float | None = None) -> Iterator[FakeReservation]:
         if self.error:
             raise self.error
         reservation = FakeReservation(tokens)
