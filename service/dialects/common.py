@@ -156,7 +156,8 @@ def build(result: RerankResult, given: list[Any], texts: list[str], how: Style) 
         model=result.model,
         usage=usage(result),
         results=ranked,
-        data=_data(ranked, texts, how) if how.data else UNSET,
+        # Voyage ranks strings only, so what came as objects came from another client.
+        data=_data(ranked, texts, how) if how.data and texts is given else UNSET,
         meta=Meta(ApiVersion(how.version), BilledUnits(units(len(texts))), Tokens(result.pair_tokens)),
         errors=failures(result),
     )

@@ -25,7 +25,7 @@ def read(value: Any, field: str, limit: int, rank_fields: Any = None) -> list[st
     else:
         return items
     chosen = _rank_fields(rank_fields)
-    return [item if type(item) is str else _object(item, f"{field}[{index}]", chosen) for index, item in enumerate(items)]
+    return [item if type(item) is str else _object(item, field, index, chosen) for index, item in enumerate(items)]
 
 
 def given(document: Any, text: str) -> dict[str, Any]:
@@ -46,32 +46,38 @@ def _rank_fields(value: Any) -> list[str]:
     return value
 
 
-def _object(item: Any, field: str, chosen: list[str]) -> str:
+def _object(item: Any, field: str, index: int, chosen: list[str]) -> str:
+    # The field's name is put together for errors only: this runs once per document.
     if not isinstance(item, dict) or not item:
-        raise wrong(field, "a string or an object with text", item)
+        raise wrong(f"{field}[{index}]", "a string or an object with text", item)
+    if not chosen:
+        found = item.get("text")
+        if type(found) is str:
+            return found
     try:
-        return _chosen(item, field, chosen) if chosen else _whole(item, field)
+        return _chosen(item, field, index, chosen) if chosen else _whole(item, field, index)
     except RecursionError:
-        raise InvalidRequest(f"{field}: nested too deeply", field) from None
+        raise InvalidRequest(f"{field}[{index}]: nested too deeply", f"{field}[{index}]") from None
 
 
-def _chosen(item: dict[str, Any], field: str, chosen: list[str]) -> str:
+def _chosen(item: dict[str, Any], field: str, index: int, chosen: list[str]) -> str:
     found = {key: item[key] for key in chosen if item.get(key) is not None}
     if not found:
-        raise InvalidRequest(f"{field}: has none of the rank_fields {shown(', '.join(chosen))}", field)
+        raise InvalidRequest(f"{field}[{index}]: has none of the rank_fields {shown(', '.join(chosen))}", f"{field}[{index}]")
     if len(found) == 1:
         (only,) = found.values()
         return only if isinstance(only, str) else yaml.emit(only)
     return yaml.emit(found)
 
 
-def _whole(item: dict[str, Any], field: str) -> str:
+def _whole(item: dict[str, Any], field: str, index: int) -> str:
     for key in _TEXT_KEYS:
-        if item.get(key) is not None:
-            if not isinstance(item[key], str):
-                raise wrong(f"{field}.{key}", "a string", item[key])
-            return str(item[key])
+        found = item.get(key)
+        if found is not None:
+            if not isinstance(found, str):
+                raise wrong(f"{field}[{index}].{key}", "a string", found)
+            return found
     for key in _IMAGE_KEYS:
         if key in item:
-            raise InvalidRequest(f"{field}.{key}: images cannot be ranked here, give text", field)
+            raise InvalidRequest(f"{field}[{index}].{key}: images cannot be ranked here, give text", f"{field}[{index}]")
     return yaml.emit(item)

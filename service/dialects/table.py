@@ -80,7 +80,8 @@ def call(path: str, headers: Mapping[str, str], *, max_documents: int = 2000, re
         path=path if path == "/" else path.rstrip("/"),
         dialect=dialect_of(path),
         agent=headers.get("user-agent", ""),
-        pinecone="x-pinecone-api-version" in headers or "api-key" in headers,
+        # On other paths Api-Key is only a way to show a key.
+        pinecone="x-pinecone-api-version" in headers or ("api-key" in headers and path.rstrip("/") == _PLAIN_PATH),
         packed_in=packed_in,
         packed=any(name in accept for name in _PACKED_NAMES) or (packed_in and _JSON not in accept),
         max_documents=max_documents,

@@ -40,17 +40,24 @@ def _block(value: dict[Any, Any] | list[Any], indent: str, lines: list[str]) -> 
 
 
 def _entry(lead: str, item: Any, indent: str, lines: list[str]) -> None:
-    if isinstance(item, str):
-        if "\n" in item and _stands_in_block(item):
-            deeper = "\n" + indent + "  "
-            lines.append(f"{lead} |-{deeper}{item.replace(chr(10), deeper)}")
-        else:
-            lines.append(f"{lead} {_text(item)}")
+    kind = type(item)
+    if kind is str:
+        lines.append(f"{lead} {_lines(item, indent) if chr(10) in item else _text(item)}")
+    elif kind is int:
+        lines.append(f"{lead} {item}")
     elif item and isinstance(item, _NESTED):
         lines.append(lead)
         _block(item, indent + "  ", lines)
     else:
         lines.append(f"{lead} {_scalar(item)}")
+
+
+def _lines(text: str, indent: str) -> str:
+    # White space at the start would set the block's indentation, white space at the end would be lost.
+    if text[0].isspace() or text[-1].isspace() or not text.replace("\n", "").isprintable():
+        return _text(text)
+    deeper = f"\n{indent}  "
+    return f"|-{deeper}{text.replace(chr(10), deeper)}"
 
 
 def _key(text: str) -> str:
@@ -60,11 +67,6 @@ def _key(text: str) -> str:
 @lru_cache(maxsize=1024)
 def _short_key(text: str) -> str:
     return _text(text)
-
-
-def _stands_in_block(text: str) -> bool:
-    # White space at the start would set the block's indentation, white space at the end would be lost.
-    return text.replace("\n", "").isprintable() and not text[0].isspace() and not text[-1].isspace()
 
 
 def _text(text: str) -> str:

@@ -58,6 +58,8 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, str]]] = [
     # 10
     ("pinecone", "/rerank", {"model": "m", "query": Q, "documents": OBJECTS}, PINECONE),
     ("pinecone", "/rerank", {"query": Q, "documents": OBJECTS}, {"api-key": "k"}),
+    ("pinecone", "/v1/rerank", {"query": Q, "documents": OBJECTS}, PINECONE),
+    ("common", "/v1/rerank", {"query": Q, "documents": OBJECTS}, {"api-key": "k"}),
     ("items", "/api/v1/rerank", {"query": Q, "documents": ITEMS}, {}),
     ("items", "/api/v1/rerank", {"query": Q, "documents": []}, {}),
     ("common", "/api/v1/rerank", {"query": Q, "documents": ITEMS, "model": "m"}, {}),
