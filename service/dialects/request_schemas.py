@@ -16,9 +16,8 @@ _TEXT_OBJECT: Schema = {"type": "object", "required": ["text"], "properties": {"
 _TRUNCATE: Schema = {"enum": [True, False, "END", "START", "NONE", None]}
 
 
-def _some(item: Schema, most: int | None = None) -> Schema:
-    limit = {} if most is None else {"maxItems": most}
-    return {"type": "array", "minItems": 1, "items": item, **limit}
+def _some(item: Schema) -> Schema:
+    return {"type": "array", "minItems": 1, "items": item}
 
 
 def _whole(low: int) -> Schema:
@@ -75,14 +74,15 @@ _PAIR = _object("query passage", query=_QUERY, passage=_QUERY)
 _PARAMETERS: Schema = {"type": ["object", "null"], "properties": {**_options("top_n return_documents"), "instruct": OPTIONS["instruction"]}}
 _PAIR_OF_TEXTS: Schema = {"type": "array", "prefixItems": [_QUERY, _TEXT], "items": _TEXT, "minItems": 2, "maxItems": 2}
 _TEI = _object("query texts", query=_QUERY, texts=_some(_TEXT), **_options("truncate truncation_direction raw_scores return_text model"))
-_SIDES: Schema = {"oneOf": [_QUERY, _some(_QUERY, 1)]}
+_QUERIES: Schema = {**_some(_QUERY), "description": "One, or as many as there are documents."}
 
 REQUESTS: dict[str, Schema] = {
     "common": _object("query documents", query=_QUERY, documents=_DOCUMENTS, **_COMMON),
     "plain": {**_object("query documents", query=_QUERY, documents=_DOCUMENTS, **_PLAIN), "not": {"required": ["model"]}},
-    "voyage": _object(
-        "query documents truncation", query=_QUERY, documents=_some(_TEXT), **_options("model top_k truncation return_documents")
-    ),
+    "voyage": {
+        **_object("query documents", query=_QUERY, documents=_some(_TEXT), **_options("model top_k truncation return_documents")),
+        "anyOf": [{"required": ["top_k"]}, {"required": ["truncation"]}],
+    },
     "tei": _TEI,
     "tei_predict": _object(
         "inputs", inputs={"oneOf": [_some(_PAIR_OF_TEXTS), _PAIR_OF_TEXTS]}, **_options("truncate truncation_direction raw_scores")
@@ -106,9 +106,12 @@ REQUESTS: dict[str, Schema] = {
     ),
     "mixedbread": _object("query input", query=_QUERY, input=_DOCUMENTS, **_options("model top_k return_input rank_fields")),
     "vllm_score": _object(
-        "text_1 text_2", text_1=_SIDES, text_2={"oneOf": [_TEXT, _some(_TEXT)]}, **_options("model use_activation truncate_prompt_tokens")
+        "text_1 text_2",
+        text_1={"oneOf": [_QUERY, _QUERIES]},
+        text_2={"oneOf": [_TEXT, _some(_TEXT)]},
+        **_options("model use_activation truncate_prompt_tokens"),
     ),
-    "deepinfra": _object("queries documents", queries=_some(_QUERY, 1), documents=_some(_TEXT), **_options("instruction")),
+    "deepinfra": _object("queries documents", queries=_QUERIES, documents=_some(_TEXT), **_options("instruction")),
     "pinecone": _object(
         "query documents",
         query=_QUERY,
