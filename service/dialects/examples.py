@@ -77,11 +77,11 @@ def _tokenize() -> Example:
     tokens = [
         [
             tei_tokens.Token(101, "[CLS]", True, None, None),
-            tei_tokens.Token(22279, "otters", False, 0, 6),
+            tei_tokens.Token(22279, "otter", False, 0, 5),
             tei_tokens.Token(102, "[SEP]", True, None, None),
         ]
     ]
-    return Example(table.TOKENIZE, "TEI tokenize", "/tokenize", {"inputs": "otters"}, msgspec.to_builtins(tokens))
+    return Example(table.TOKENIZE, "TEI tokenize", "/tokenize", {"inputs": "otter"}, msgspec.to_builtins(tokens))
 
 
 def _result(request: RerankRequest) -> RerankResult:
