@@ -107,16 +107,15 @@ class Outermost:
                 ]
             await send(message)
 
-        self._metrics.in_flight.inc()
         try:
             await self._app(scope, receive, send_marked)
         finally:
-            self._metrics.in_flight.dec()
             self._close(exchange)
 
     def _close(self, exchange: Exchange) -> None:
         call = exchange.call
         if call is not None:
+            self._metrics.in_flight.dec()
             self._metrics.closed(call.dialect or NO_DIALECT, exchange.status or 499)
             self._metrics.key_seen(exchange.key, 1, exchange.tokens)
             if exchange.reason:

@@ -62,7 +62,10 @@ class Metrics:
         )
         self.rejections = counter("rejections", "Requests that were not answered with a ranking, by reason.", "reason")
         self.in_flight = Gauge(
-            "rerankd_requests_in_flight", "Requests received and not yet answered.", registry=registry, multiprocess_mode="sum"
+            "rerankd_requests_in_flight",
+            "Requests to rerank paths that are received and not yet answered.",
+            registry=registry,
+            multiprocess_mode="sum",
         )
         self.pairs = counter("pairs", "Pairs of query and document that were answered with a score.", "model")
         self.tokens = counter("tokens", "Tokens of those pairs.", "model")

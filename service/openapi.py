@@ -76,14 +76,14 @@ _PARAMETERS = {
     "RequestId": {
         "name": "X-Request-Id",
         "in": "header",
-        "description": "Comes back with the answer and stands in the log; made up if absent.",
-        "schema": {"type": "string", "maxLength": 128},
+        "description": "Comes back with the answer and stands in the log; made if absent, longer than 128 characters or not printable ASCII.",
+        "schema": _TEXT,
     },
     "RequestTimeout": {
         "name": "X-Request-Timeout",
         "in": "header",
         "description": "Seconds that the answer may take, then 504; capped by RERANKER_REQUEST_TIMEOUT.",
-        "schema": {"type": "number", "exclusiveMinimum": 0},
+        "schema": {"type": "number", "minimum": 0.001},
     },
 }
 _HEADERS = {

@@ -24,6 +24,9 @@ TOKENIZE_PATH = "/tokenize"
 RERANK_PATHS = [found.path for found in ROUTES if found.path != TOKENIZE_PATH]
 
 
+LEAST_TIMEOUT_S = 0.001
+
+
 @post(RERANK_PATHS, status_code=200, include_in_schema=False)
 async def rerank(request: AnyRequest) -> Response[bytes]:
     """Rank documents in whatever dialect the caller speaks."""
@@ -60,6 +63,7 @@ def begin(state: State, exchange: Exchange) -> Call:
     call = exchange.call = table.call(
         exchange.path, exchange.headers, max_documents=state.settings.max_documents, request_id=exchange.request_id
     )
+    state.metrics.in_flight.inc()
     key = state.keys.admit(exchange.headers)
     if key is not None:
         exchange.key = exchange.caller = key.name
@@ -76,6 +80,6 @@ def timeout_s(exchange: Exchange, most: float) -> float:
         seconds = float(given)
     except ValueError:
         seconds = math.nan
-    if not seconds > 0.0:
-        raise InvalidRequest(f"X-Request-Timeout: expected seconds over 0, got {given[:40]!r}", "X-Request-Timeout")
+    if not seconds >= LEAST_TIMEOUT_S:
+        raise InvalidRequest(f"X-Request-Timeout: expected at least {LEAST_TIMEOUT_S} seconds, got {given[:40]!r}", "X-Request-Timeout")
     return min(seconds, most)

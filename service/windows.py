@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from batching.errors import InvalidRequest
 from batching.families.encode import Encoded, Encoder
 from batching.types import Float32s, Int32s
 from service.schemas import RerankRequest, Window
@@ -45,12 +46,15 @@ def split(encoder: Encoder, request: RerankRequest, documents: Sequence[str], ma
     long = np.flatnonzero(whole.truncated).tolist()
     if long:
         room = max_length - int(encode([""]).sequences.lengths[-1])
+        if room < 1:
+            raise InvalidRequest(f"query: leaves no room for documents within max_length {max_length}", "query")
         tokens = encoder.vocabulary.tokenizer.encode_batch([documents[index] for index in long], add_special_tokens=False)
         for index, found in zip(long, tokens, strict=True):
             offsets = found.offsets[: request.max_tokens_per_doc]
             steps = list(token_spans(len(offsets), room, request.chunk_overlap))
             kept = steps[: request.max_chunks]
-            spans[index] = [(offsets[first][0], offsets[last - 1][1]) for first, last in kept]
+            if offsets:
+                spans[index] = [(offsets[first][0], offsets[last - 1][1]) for first, last in kept]
             cut[index] = len(kept) < len(steps) or len(offsets) < len(found.offsets)
     owner = np.repeat(np.arange(len(documents)), [len(found) for found in spans])
     texts = [documents[index][first:last] for index, found in enumerate(spans) for first, last in found]

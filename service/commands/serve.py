@@ -40,6 +40,6 @@ def plan(settings: Settings) -> list[ModelPlan]:
             card.weights_bytes / 1e6,
             card.max_length,
         )
-        if settings.max_length > card.max_length:
+        if settings.max_length > card.max_length and settings.max_length != Settings().max_length:
             log.warning("%s takes at most %d tokens, less than RERANKER_MAX_LENGTH=%d", card.name, card.max_length, settings.max_length)
     return [ModelPlan(card=card, workers=placement.specs(settings, card, machine, len(cards))) for card in cards]

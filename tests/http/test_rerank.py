@@ -127,6 +127,7 @@ def test_long_documents_in_windows(client: Client, model: FakeModel) -> None:
     assert window["count"] > 5
     assert "truncated" not in by_index[0]
     assert "window" not in by_index[1]
+    assert client.post("/rerank", json={**asked, "max_length": 1}).status_code == 400
     limited = client.post("/rerank", json={**asked, "max_chunks": 2}).json()
     assert next(one for one in limited["results"] if one["index"] == 0)["truncated"] is True
 
