@@ -34,13 +34,25 @@ class Outcome:
     rounds: list[dict[str, Any]] = field(default_factory=list)
     failure: str = ""
 
+    @property
+    def rate(self) -> float:
+        """Median pairs a second of its rounds, 0 without any."""
+        return median(found["pairs_s"] for found in self.rounds) if self.rounds else 0.0
+
     def row(self) -> dict[str, Any]:
         """Lay the median round out as a table's row."""
         head = {"contender": self.contender.name, "dtype": self.contender.dtype, "how": self.contender.role}
         if self.failure or not self.rounds:
-            return {**head, "note": self.failure.strip().splitlines()[0][:90] if self.failure else "not run"}
+            return {**head, "note": _last_line(self.failure)}
+        if not self.rate:
+            return {**head, "note": "no answer within the window: take more --seconds"}
         ordered = sorted(self.rounds, key=lambda found: found["pairs_s"])
         return {**head, **ordered[(len(ordered) - 1) // 2]}
+
+
+def _last_line(text: str) -> str:
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    return lines[-1][:100] if lines else "not run"
 
 
 def parse() -> argparse.Namespace:
@@ -165,7 +177,7 @@ def main() -> int:
     comparison = Comparison(args)
     outcomes = run(comparison, contenders, args.rounds)
     facts = {**facts, "versions": {**comparison.versions(), **facts["versions"]}}
-    rates = {(o.contender.name, o.contender.dtype): median(found["pairs_s"] for found in o.rounds) for o in outcomes if o.rounds}
+    rates = {(outcome.contender.name, outcome.contender.dtype): outcome.rate for outcome in outcomes if outcome.rate}
     title = f"{args.model}, {args.callers} callers (runtimes in process, sorted, best setting), {args.rounds} rounds of {args.seconds:g} s"
     notes = [MIXED.describe(), comparison.tokens.describe()]
     report.show(title, [outcome.row() for outcome in outcomes], facts, notes, as_json=args.json)
