@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from batching.board import WorkerView
+from batching.board import BATCH_TOKENS_BOUNDS, FORWARD_SECONDS_BOUNDS, WorkerView
 from service.notify import Notifier
 from service.standing import ModelStanding, Reporter, Standing, line, loading, short
 
@@ -16,7 +16,8 @@ def worker(**changes: object) -> WorkerView:
         "slot": 0, "state": "ready", "pid": 1, "device": "cpu", "dtype": "float32", "backend": "fake", "reason": "", "heartbeat_age_s": 0.1,
         "forward_age_s": 1.0, "forward_running_s": 0.0, "idle": True, "budget_tokens": 1024, "busy_s": 0.0, "batches": 0, "entries": 0,
         "pairs": 0, "tokens": 0, "padded_tokens": 0, "saved_tokens": 0, "out_of_memory": 0, "nan_scores": 0, "failures": 0, "restarts": 0,
-        "memory_bytes": 0, "batch_tokens_buckets": [], "forward_seconds_buckets": [], "forward_seconds_sum": 0.0,
+        "memory_bytes": 0, "batch_tokens_buckets": [0] * (len(BATCH_TOKENS_BOUNDS) + 1), "forward_seconds_sum": 0.0,
+        "forward_seconds_buckets": [0] * (len(FORWARD_SECONDS_BOUNDS) + 1),
     }  # fmt: skip
     return WorkerView(**(facts | changes))  # type: ignore[arg-type]
 

@@ -1,0 +1,1 @@
+"""The dashboard: its panels as data, and what is made of them."""
