@@ -76,7 +76,7 @@ _PARAMETERS = {
     "RequestId": {
         "name": "X-Request-Id",
         "in": "header",
-        "description": "Comes back with the answer and stands in the log; made if absent, longer than 128 characters or not printable ASCII.",
+        "description": "Comes back with the answer and stands in the log; made if absent, over 128 characters, or not printable ASCII.",
         "schema": _TEXT,
     },
     "RequestTimeout": {

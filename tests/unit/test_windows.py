@@ -10,6 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from batching.families.base import Family, Piece
+from batching.families.detect import detect
+from batching.families.encode import Encoder
+from service.model_files import starter
 from service.ranking import order
 from service.schemas import RerankRequest
 from service.tokens import estimate, unrepeat
@@ -101,3 +104,20 @@ def test_an_estimate_grows_with_text_and_never_passes_the_limit(query: str, docu
     tokens = estimate(query, documents, family, limit)
     assert len(documents) <= tokens <= limit * (len(documents) + (unit == "embedding"))
     assert estimate(query, [document + " more" for document in documents], family, limit) >= tokens
+
+
+def test_windows_of_a_real_tokenizer_leave_no_word_out() -> None:
+    """With a real tokenizer, accents, other scripts and no blanks at all, the windows' texts cover the document in order."""
+    encoder = Encoder(detect(starter(), "starter"))
+    texts = ["Zoë's café ☕ 東京タワー " * 60, "x" * 3000, "one short line", "word " * 400]
+    request = RerankRequest(query="what is in Tokyo?", documents=texts)
+    windows = split(encoder, request, texts, 64)
+    assert not windows.cut.any()
+    assert int(windows.encoded.sequences.lengths.max()) <= 64
+    for index, text in enumerate(texts):
+        spans = [span for span, owner in zip(windows.spans, windows.owner, strict=True) if owner == index]
+        covered = 0
+        for first, last in spans:
+            assert not text[covered:first].strip() if first > covered else True
+            covered = max(covered, last)
+        assert not text[covered:].strip()
