@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from batching.types import Collect, OutOfMemory, Pack
+from batching.types import Collect, Float32s, OutOfMemory, Pack, Sequences
 
 POISON = 666
 """A token that makes the scorer misbehave as its `mode` says."""
@@ -23,6 +24,19 @@ def known_scores(pack: Pack) -> NDArray[np.float32]:
     keep = np.ones(len(values), bool)
     keep[firsts[pack.entry_shared]] = False
     return values[keep]
+
+
+def sequences(texts: Sequence[Sequence[int]], *, shared: bool = False) -> Sequences:
+    """A request out of each sequence's tokens."""
+    lengths = np.array([len(text) for text in texts], np.int32)
+    ids = np.array([token for text in texts for token in text], np.int32)
+    return Sequences(ids, lengths, np.zeros_like(lengths), shared, len(texts) - shared)
+
+
+def expected(request: Sequences) -> Float32s:
+    """What a FakeScorer answers to a request, however it is cut and batched."""
+    one = np.array([len(request.lengths)], np.int32)
+    return known_scores(Pack(request.ids, request.lengths, request.splits, one, one - request.shared, np.array([request.shared])))
 
 
 class FakeScorer:
