@@ -183,10 +183,12 @@ class Arena:
         return lines
 
     def valid(self, table: NDArray[np.void]) -> NDArray[np.bool_]:
-        """Which of these rows (as `gather` copied them) speak of bytes that can be theirs."""
+        """Which of these rows (as `gather` copied them) speak of bytes that can be theirs, and of as many scores as they can have."""
         offset, sequences, scores, tokens = (table[name].astype(np.int64) for name in ("offset", "sequences", "scores", "tokens"))
         inside = (offset >= 0) & (offset % 4 == 0) & (offset // 4 + 2 * sequences + scores + tokens <= len(self.words))
-        valid: NDArray[np.bool_] = inside & (sequences > 0) & (tokens > 0)
+        scored = sequences - (table["shared"] != 0)
+        counted = (scores == scored) | ((sequences == 1) & (scores > 0))
+        valid: NDArray[np.bool_] = inside & (scored > 0) & (tokens > 0) & counted
         return valid
 
     def read(self, table: NDArray[np.void]) -> tuple[Int32s, Int32s, Int32s]:

@@ -115,17 +115,23 @@ def test_scans_stop_at_the_high_mark(path: Path) -> None:
 
 
 counts = st.integers(0, WORDS) | st.sampled_from([0, 1, 2**31, 2**32 - 1])
+offsets = st.integers(0, SHAPE.heap_bytes + 8) | st.sampled_from([2**63, 2**64 - 4, 2**64 - 1])
 
 
-@given(st.integers(0, SHAPE.heap_bytes + 8) | st.sampled_from([2**63, 2**64 - 4, 2**64 - 1]), counts, counts, counts)
-def test_only_rows_inside_the_heap_are_valid(offset: int, sequences: int, scores: int, tokens: int) -> None:
-    """A row counts as valid exactly if it has sequences and tokens and its words lie in the heap, without overflow."""
+@given(offsets, counts, counts, st.sampled_from(["pairs", "list", "any"]), st.booleans(), st.data())
+def test_only_rows_inside_the_heap_are_valid(
+    offset: int, sequences: int, tokens: int, kind: str, shared: bool, data: st.DataObject
+) -> None:
+    """A row counts as valid exactly if its words lie in the heap, without overflow, and it has a score per sequence or is one list."""
+    scores = max(0, sequences - shared) if kind == "pairs" else data.draw(counts)
+    sequences = 1 if kind == "list" else sequences
     arena = Arena.__new__(Arena)
     arena.words = np.zeros(WORDS, np.int32)
     table = np.zeros(1, ROW)
-    table["offset"], table["sequences"], table["scores"], table["tokens"] = offset, sequences, scores, tokens
+    table["offset"], table["sequences"], table["scores"], table["tokens"], table["shared"] = offset, sequences, scores, tokens, shared
     inside = offset % 4 == 0 and offset + payload_bytes(sequences, scores, tokens) <= SHAPE.heap_bytes
-    assert arena.valid(table).tolist() == [bool(inside and sequences and tokens)]
+    counted = scores == sequences - shared or (sequences == 1 and scores > 0)
+    assert arena.valid(table).tolist() == [bool(inside and sequences > shared and tokens and counted)]
 
 
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 6)), max_size=8))
