@@ -59,6 +59,8 @@ async def _check(settings: Settings, card: ModelCard, progress: Console) -> Tabl
 
 def _table(rows: dict[str, str]) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column()
+    table.add_column(overflow="fold")
     for name, value in rows.items():
         table.add_row(name, value, style=None)
     return table
