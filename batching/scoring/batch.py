@@ -58,19 +58,20 @@ def module_bytes(module: nn.Module) -> int:
 class Task:
     """What a reader wants of one pack: which sequences to run, behind which prefixes, which arrays it needs, and how it scores.
 
-    `arrays` sees the finished layout; `score` gets what is read, rows [S, H] or with `read` None all hidden states [T, H], and the batch,
-    and gives float32 [pack.scores].
+    `arrays` sees the finished layout; `score` gets what the reader reads and the batch, and gives float32 [pack.scores].
     """
 
     members: Int32s
     prefix_of: Int32s | None
-    read: RowRead | None
     arrays: Callable[[Layout], dict[str, Int32s]]
     score: Callable[[Tensor, Batch], Tensor]
 
 
 class Reader(Protocol):
-    """Turns hidden states into raw scores for one kind of family."""
+    """Turns hidden states into raw scores for one kind of family. `read`: what it takes, a row per sequence, or None: every token's."""
+
+    @property
+    def read(self) -> RowRead | None: ...
 
     def task(self, pack: Pack) -> Task:
         """Plan `pack`; cheap, on the host."""

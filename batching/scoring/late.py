@@ -18,6 +18,8 @@ from batching.types import Int32s, Pack
 class LateReader:
     """MaxSim in float32 over unit vectors. Queries are encoded once, per batch and across batches, as in `EmbeddingReader`."""
 
+    read = None
+
     def __init__(self, projection: nn.Module | None, cache: QueryCache, *, skip: Sequence[int] = ()) -> None:
         """`projection`: the linear from hidden states to token vectors, None where there is none; `skip`: ids of documents' tokens that
         are not compared.
@@ -68,7 +70,7 @@ class LateReader:
                 first += int(counts[group])
             return torch.cat(scores).index_select(0, batch.tensors["unsort"])
 
-        return Task(members=members, prefix_of=None, read=None, arrays=arrays, score=score)
+        return Task(members=members, prefix_of=None, arrays=arrays, score=score)
 
     def _vectors(self, hidden: Tensor) -> Tensor:
         """Unit vectors of every token, float32 [T, D]."""

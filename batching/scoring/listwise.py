@@ -28,6 +28,8 @@ class Projector(nn.Module):
 class ListReader:
     """One score per document marker, in the order of the sequence."""
 
+    read = None
+
     def __init__(self, projector: nn.Module, *, document: int, query: int) -> None:
         """`document`, `query`: ids of the two markers."""
         self._projector = projector
@@ -62,7 +64,7 @@ class ListReader:
             documents, queries = (self._projector(hidden.index_select(0, batch.tensors[name])) for name in ("documents", "queries"))
             return cosines(documents, queries)
 
-        return Task(members=members, prefix_of=None, read=None, arrays=arrays, score=score)
+        return Task(members=members, prefix_of=None, arrays=arrays, score=score)
 
     def modules(self) -> list[nn.Module]:
         """See `Reader`."""

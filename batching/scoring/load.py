@@ -10,14 +10,11 @@ from transformers import PreTrainedModel
 from batching.errors import SettingError, UnsupportedModel
 from batching.families.card import ModelCard
 from batching.scoring.attention import RUNS, choose_kernel
-from batching.scoring.batch import Forward
+from batching.scoring.forwards import choose_forward, may_prepack, position_offset
 from batching.scoring.lanes import lane_for
 from batching.scoring.options import DTypeChoice, ScoringOptions
-from batching.scoring.packed import PackedForward
-from batching.scoring.padded import PaddedForward
 from batching.scoring.parts import take_apart
 from batching.scoring.scorer import PackedScorer
-from batching.scoring.segments import Kernel
 
 BFLOAT16_CAPABILITY = (8, 0)
 FLOAT16_UNSAFE = frozenset({"gemma", "gemma2", "qwen2", "deberta-v2"})
@@ -34,13 +31,14 @@ def load_scorer(card: ModelCard, options: ScoringOptions) -> PackedScorer:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     dtype = choose_dtype(device, options.dtype, str(card.config.get("model_type", "")))
-    parts = take_apart(card, dtype, options)
+    prepack = may_prepack(str(card.config.get("model_type")), device, dtype, options.forward)
+    parts = take_apart(card, torch.float32 if prepack else dtype, options)
     check_causality(card, parts.base)
     parts.base.to(device)
     for module in parts.reader.modules():
         module.to(device)
     kernel = choose_kernel(device, dtype, options.attention)
-    forward = choose_forward(card, parts.base, kernel, options)
+    forward = choose_forward(parts, card, kernel, dtype, options)
     return PackedScorer(
         family=card.family,
         forward=forward,
@@ -52,15 +50,6 @@ def load_scorer(card: ModelCard, options: ScoringOptions) -> PackedScorer:
         offset=position_offset(card),
         max_length=card.max_length,
     )
-
-
-def choose_forward(card: ModelCard, base: PreTrainedModel, kernel: Kernel, options: ScoringOptions) -> Forward:
-    """Which implementation runs the body; the model's own modules unless a faster one knows this architecture on this device."""
-    if options.forward == "onednn":
-        raise SettingError("forward 'onednn' is not built in; use 'auto'")
-    if not base._supports_attention_backend:
-        return PaddedForward(base)
-    return PackedForward(base, kernel.name)
 
 
 def check_causality(card: ModelCard, base: PreTrainedModel) -> None:
@@ -98,11 +87,3 @@ def choose_dtype(device: torch.device, choice: DTypeChoice, model_type: str = ""
     if torch.cuda.get_device_capability(device) >= BFLOAT16_CAPABILITY:
         return torch.bfloat16
     return torch.float32 if model_type in FLOAT16_UNSAFE else torch.float16
-
-
-def position_offset(card: ModelCard) -> int:
-    """What is added to every position; RoBERTa's tables begin behind the padding token's own row."""
-    if card.family.position_offset != "pad":
-        return card.family.position_offset
-    pad = card.config.get("pad_token_id")
-    return (1 if pad is None else int(pad)) + 1

@@ -20,7 +20,7 @@ class PairReader:
     """One row per scored sequence, one head over all of them. With a causal family the shared sequence is a prefix of the others."""
 
     def __init__(self, read: RowRead, head: Head, *, causal: bool) -> None:
-        self._read = read
+        self.read = read
         self._head = head
         self._causal = causal
 
@@ -37,7 +37,7 @@ class PairReader:
         def score(rows: Tensor, batch: Batch) -> Tensor:
             return self._head(rows.index_select(0, batch.tensors["scored"]))
 
-        return Task(members=used, prefix_of=own.shared, read=self._read, arrays=arrays, score=score)
+        return Task(members=used, prefix_of=own.shared, arrays=arrays, score=score)
 
     def modules(self) -> list[nn.Module]:
         """See `Reader`."""
@@ -102,7 +102,7 @@ class EmbeddingReader:
 
     def __init__(self, read: RowRead, chain: nn.Module | None, cache: QueryCache, *, dot: bool = False) -> None:
         """`chain`: further modules over the pooled row (sentence-transformers' Dense and the like); `dot`: products instead of cosines."""
-        self._read = read
+        self.read = read
         self._chain = chain
         self._cache = cache
         self._dot = dot
@@ -126,7 +126,7 @@ class EmbeddingReader:
         def score(rows: Tensor, batch: Batch) -> Tensor:
             return self._score(rows, batch, queries)
 
-        return Task(members=members, prefix_of=None, read=self._read, arrays=arrays, score=score)
+        return Task(members=members, prefix_of=None, arrays=arrays, score=score)
 
     def _score(self, rows: Tensor, batch: Batch, queries: Queries) -> Tensor:
         """Embed, remember the new queries, compare."""

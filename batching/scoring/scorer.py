@@ -61,8 +61,8 @@ class PackedScorer:
                 kernel=self._kernel, layout=layout, offsets=tensors["offsets"], shared=shared_rows(layout, prefixes, tensors)
             )
             batch = Batch(layout=layout, segments=segments, tensors=tensors)
-            read = self._forward.hidden(batch) if task.read is None else self._forward.rows(batch, task.read)
-            return task.score(read, batch)
+            how = self._reader.read
+            return task.score(self._forward.hidden(batch) if how is None else self._forward.rows(batch, how), batch)
 
         return self._lane.submit(arrays, work)
 

@@ -126,8 +126,8 @@ def encoder_of(name: str) -> Encoder:
 
 @cache
 def scorer_of(name: str, **options: Any) -> PackedScorer:
-    """The program's scorer for the case's checkpoint on the CPU."""
-    return load_scorer(encoder_of(name).card, ScoringOptions(**options))
+    """The program's scorer for the case's checkpoint, on the CPU and the model's own modules unless told otherwise."""
+    return load_scorer(encoder_of(name).card, ScoringOptions(**({"forward": "transformers"} | options)))
 
 
 @cache

@@ -20,6 +20,7 @@ from tests.checkpoints import QUERY, SENTENCES
 from tests.models.cases import encoded, encoder_of, scorer_of
 from tests.models.packs import scores
 
+PLAIN = ScoringOptions(forward="transformers")
 Tensors = dict[str, torch.Tensor]
 
 
@@ -51,21 +52,21 @@ def test_missing_weights_are_named(tmp_path: Path, key: str) -> None:
     """Head or body: what would be random is refused by name."""
     card = edited("xlm_roberta", tmp_path / "m", remove(key))
     with pytest.raises(UnsupportedModel, match=key.replace(".", r"\.")):
-        load_scorer(card, ScoringOptions())
+        load_scorer(card, PLAIN)
 
 
 def test_a_missing_pooler_is_a_missing_head(tmp_path: Path) -> None:
     """BERT's pooler is part of its head."""
     card = edited("bert", tmp_path / "m", remove("bert.pooler.dense.weight"))
     with pytest.raises(UnsupportedModel, match="pooler"):
-        load_scorer(card, ScoringOptions())
+        load_scorer(card, PLAIN)
 
 
 def test_unexpected_weights_are_named(tmp_path: Path) -> None:
     """Weights that the class has no place for mean that the checkpoint computes something else."""
     card = edited("bert", tmp_path / "m", lambda tensors: tensors.update({"bert.encoder.layer.0.gate.weight": torch.ones(3)}))
     with pytest.raises(UnsupportedModel, match=r"bert\.encoder\.layer\.0\.gate\.weight"):
-        load_scorer(card, ScoringOptions())
+        load_scorer(card, PLAIN)
 
 
 def test_left_over_buffers_and_pretraining_heads_are_harmless(tmp_path: Path) -> None:
@@ -73,21 +74,21 @@ def test_left_over_buffers_and_pretraining_heads_are_harmless(tmp_path: Path) ->
     left_over = {"bert.embeddings.position_ids": torch.arange(512)[None], "cls.predictions.bias": torch.ones(3)}
     card = edited("bert", tmp_path / "m", lambda tensors: tensors.update(left_over))
     request = encoded("bert", QUERY, SENTENCES[:3])
-    assert scores(load_scorer(card, ScoringOptions()), request).tolist() == scores(scorer_of("bert"), request).tolist()
+    assert scores(load_scorer(card, PLAIN), request).tolist() == scores(scorer_of("bert"), request).tolist()
 
 
 def test_another_shape_is_refused(tmp_path: Path) -> None:
     """A tensor of another shape than config.json says is refused."""
     card = edited("bert", tmp_path / "m", lambda tensors: tensors.update({"classifier.weight": torch.ones(1, 8)}))
     with pytest.raises(UnsupportedModel, match=r"edited: .*"):
-        load_scorer(card, ScoringOptions())
+        load_scorer(card, PLAIN)
 
 
 def test_two_labels_are_refused(tmp_path: Path) -> None:
     """A classifier of several classes has no one score."""
     card = edited("bert", tmp_path / "m", nothing, id2label={"0": "a", "1": "b"}, label2id={"a": 0, "b": 1})
     with pytest.raises(UnsupportedModel, match="num_labels"):
-        load_scorer(card, ScoringOptions())
+        load_scorer(card, PLAIN)
 
 
 def test_pickled_weights_are_refused(tmp_path: Path) -> None:
@@ -96,7 +97,7 @@ def test_pickled_weights_are_refused(tmp_path: Path) -> None:
     torch.save(load_file(tmp_path / "m" / "model.safetensors"), tmp_path / "m" / "pytorch_model.bin")
     (tmp_path / "m" / "model.safetensors").unlink()
     with pytest.raises(UnsupportedModel, match="safetensors"):
-        load_scorer(card, ScoringOptions())
+        load_scorer(card, PLAIN)
 
 
 def test_code_of_the_checkpoint_is_never_run(tmp_path: Path) -> None:
@@ -104,7 +105,7 @@ def test_code_of_the_checkpoint_is_never_run(tmp_path: Path) -> None:
     card = edited("bert", tmp_path / "m", nothing, model_type="homemade", auto_map={"AutoConfig": "configuration_homemade.Config"})
     (tmp_path / "m" / "configuration_homemade.py").write_text("raise SystemExit('run')", "utf-8")
     with pytest.raises(UnsupportedModel, match=r"config\.json"):
-        load_scorer(card, ScoringOptions())
+        load_scorer(card, PLAIN)
 
 
 def test_a_sentence_encoder_may_lack_the_pooler_it_does_not_read(tmp_path: Path) -> None:
@@ -114,4 +115,4 @@ def test_a_sentence_encoder_may_lack_the_pooler_it_does_not_read(tmp_path: Path)
     save_file({key: value for key, value in load_file(path).items() if not key.startswith("pooler.")}, path, metadata={"format": "pt"})
     card = msgspec.structs.replace(encoder_of("bi-encoder mean").card, path=str(tmp_path / "m"))
     request = encoded("bi-encoder mean", QUERY, SENTENCES[:3])
-    assert scores(load_scorer(card, ScoringOptions()), request).tolist() == scores(scorer_of("bi-encoder mean"), request).tolist()
+    assert scores(load_scorer(card, PLAIN), request).tolist() == scores(scorer_of("bi-encoder mean"), request).tolist()

@@ -20,6 +20,7 @@ from tests.models.cases import CASES, FLOAT32, encoded, encoder_of, scale, score
 from tests.models.packs import chosen, joined, scores
 
 CPU = torch.device("cpu")
+PLAIN = ScoringOptions(forward="transformers")
 
 
 @pytest.mark.parametrize(
@@ -28,7 +29,7 @@ CPU = torch.device("cpu")
 def test_a_nan_stays_in_its_own_sequence(name: str) -> None:
     """A token whose embedding is NaN makes the documents that hold it NaN, and moves no other score of the batch by one bit."""
     request = encoded(name, QUERY, SENTENCES)
-    scorer = load_scorer(encoder_of(name).card, ScoringOptions())
+    scorer = load_scorer(encoder_of(name).card, PLAIN)
     before = scores(scorer, request)
     begins = np.concatenate([[0], np.cumsum(request.lengths)])
     rows = [set(request.ids[begins[number] : begins[number + 1]].tolist()) for number in range(len(request.lengths))]
@@ -48,7 +49,7 @@ def test_a_query_is_embedded_once() -> None:
     card = encoder_of("bi-encoder mean").card
     request = encoded("bi-encoder mean", QUERY, SENTENCES[:5])
     tokens: list[int] = []
-    scorer = load_scorer(card, ScoringOptions(query_cache=1))
+    scorer = load_scorer(card, ScoringOptions(forward="transformers", query_cache=1))
     forward = scorer._forward
 
     class Counting:
@@ -76,7 +77,7 @@ def test_batches_may_overlap() -> None:
     """Launching the next batch before collecting the last mixes nothing up."""
     scorer = scorer_of("bi-encoder mean")
     request = encoded("bi-encoder mean", "a new query", SENTENCES)
-    whole = scores(load_scorer(encoder_of("bi-encoder mean").card, ScoringOptions()), request)
+    whole = scores(load_scorer(encoder_of("bi-encoder mean").card, PLAIN), request)
     first, second = (scorer.launch(joined([chosen(request, part)])) for part in (range(3), range(3, 9)))
     np.testing.assert_allclose(second(), whole[3:9], atol=2e-6)
     np.testing.assert_allclose(first(), whole[:3], atol=2e-6)
@@ -93,7 +94,7 @@ def test_a_pair_family_refuses_a_shared_sequence() -> None:
 def test_a_varlen_kernel_scores_the_same(name: str) -> None:
     """The path that CUDA takes, unsorted and on varlen calls, gives the CPU's scores when its kernel is a dense stand-in."""
     varlen = torch_varlen(dense.varlen_attn, SimpleNamespace(lse=True))
-    scorer = load_scorer(encoder_of(name).card, ScoringOptions())
+    scorer = load_scorer(encoder_of(name).card, PLAIN)
     scorer._kernel = VarlenKernel("stand-in", varlen, dtypes=(torch.float32,))
     request, other = encoded(name, QUERY, SENTENCES), encoded(name, "who walked on the moon?", SENTENCES[3:9])
     want = scores(scorer_of(name), request, other, request)
@@ -145,7 +146,7 @@ def test_threads_are_set() -> None:
     """The option sets torch's threads for one forward."""
     before = torch.get_num_threads()
     try:
-        load_scorer(encoder_of("bert").card, ScoringOptions(threads=1))
+        load_scorer(encoder_of("bert").card, ScoringOptions(forward="transformers", threads=1))
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)

@@ -1,0 +1,100 @@
+"""Which implementation runs a model's body: its own modules packed, padded where they can't be, or prepacked oneDNN on the CPU."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from batching.errors import SettingError
+from batching.families.card import ModelCard
+from batching.scoring.attention import RUNS
+from batching.scoring.batch import Batch, Forward, RowRead, read_rows
+from batching.scoring.layout import Layout, lay_out
+from batching.scoring.onednn import PackedEncoder, available, choose, unsupported
+from batching.scoring.onednn.weights import BODIES
+from batching.scoring.options import ForwardChoice, ScoringOptions
+from batching.scoring.packed import PackedForward
+from batching.scoring.padded import PaddedForward
+from batching.scoring.parts import Parts
+from batching.scoring.segments import Kernel, Segments
+from batching.types import Int32s, Pack
+
+CHOOSE_S = 0.5
+"""How long a start may spend on finding out which forward is the faster one here."""
+
+
+class OneDnnForward:
+    """`PackedEncoder` as a `Forward`: it takes its tokens from the host's layout."""
+
+    backend = "onednn"
+    padded = False
+
+    def __init__(self, encoder: PackedEncoder) -> None:
+        self._encoder = encoder
+
+    def arrays(self, layout: Layout) -> dict[str, Int32s]:
+        """See `Forward`."""
+        return {}
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """See `Forward`; needs an encoder that reads all."""
+        return self._encoder(batch.layout.ids, batch.layout.lengths, batch.layout.types)
+
+    def rows(self, batch: Batch, read: RowRead) -> Tensor:
+        """See `Forward`; an encoder that reads rows gives just these."""
+        states = self.hidden(batch)
+        return read_rows(states, batch, read) if self._encoder.read == "all" else states
+
+    def weights_bytes(self) -> int:
+        """See `Forward`."""
+        return self._encoder.nbytes()
+
+
+def may_prepack(model_type: str, device: torch.device, dtype: torch.dtype, choice: ForwardChoice) -> bool:
+    """If the packed CPU forward comes into question, so that the weights are best loaded in float32."""
+    return choice != "transformers" and device.type == "cpu" and model_type in BODIES and available(dtype) is None
+
+
+def choose_forward(parts: Parts, card: ModelCard, kernel: Kernel, dtype: torch.dtype, options: ScoringOptions) -> Forward:
+    """The forward for the body in `parts`, on its device already; raises SettingError when the one asked for does not know the model."""
+    base, read = parts.base, parts.reader.read
+    if options.forward == "onednn":
+        reason = available(dtype) or unsupported(base)
+        if reason is not None:
+            raise SettingError(f"forward 'onednn' is not possible: {reason}; use 'auto'")
+        return OneDnnForward(PackedEncoder(base, dtype, read=read or "all"))
+    if not base._supports_attention_backend:
+        return PaddedForward(base)
+    if not may_prepack(base.config.model_type, base.device, dtype, options.forward) or unsupported(base) is not None:
+        return PackedForward(base, kernel.name)
+    encoder = PackedEncoder(base, dtype, read=read or "all")
+    generic = PackedForward(base.to(dtype), kernel.name)
+    probe = partial(run_generic, generic, read, position_offset(card))
+    faster = choose(encoder, probe, vocabulary=card.vocab_size, longest=card.max_length, seconds=CHOOSE_S).packed
+    return OneDnnForward(encoder) if faster else generic
+
+
+@torch.inference_mode()
+def run_generic(forward: Forward, read: RowRead | None, offset: int, ids: Int32s, lengths: Int32s, types: Int32s | None) -> Tensor:
+    """The generic forward as the measurement calls it: arrays in the caller's order, what is read back in the same order; `types` zero."""
+    count = np.array([len(lengths)], dtype=np.int32)
+    pack = Pack(ids, lengths, np.zeros_like(lengths), count, count, np.array([False]))
+    layout = lay_out(pack, np.arange(len(lengths), dtype=np.int32), None, sort=False, offset=offset, token_types=False)
+    tensors = {
+        "ids": torch.from_numpy(layout.ids),
+        "positions": torch.from_numpy(layout.positions),
+        "offsets": torch.from_numpy(layout.offsets),
+    }
+    batch = Batch(layout, Segments(kernel=RUNS, layout=layout, offsets=tensors["offsets"]), tensors)
+    return forward.hidden(batch) if read is None else forward.rows(batch, read)
+
+
+def position_offset(card: ModelCard) -> int:
+    """What is added to every position; RoBERTa's tables begin behind the padding token's own row."""
+    if card.family.position_offset != "pad":
+        return card.family.position_offset
+    pad = card.config.get("pad_token_id")
+    return (1 if pad is None else int(pad)) + 1

@@ -1,0 +1,57 @@
+"""Whichever forward runs the body on the CPU, the scores are the reference's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from batching.errors import SettingError
+from batching.scoring.load import load_scorer
+from batching.scoring.onednn import available
+from batching.scoring.options import ScoringOptions
+from tests.checkpoints import QUERY
+from tests.models.cases import CASES, DRIFT, FLOAT32, PAIRS, encoded, encoder_of, reference_of, scale, scorer_of
+from tests.models.packs import scores
+
+PREPACKED = ("xlm-roberta", "bert", "electra", "jina-v2", "bi-encoder mean", "bi-encoder cls", "bi-encoder last", "colbert")
+
+
+@pytest.mark.skipif(available() is not None, reason=str(available()))
+@pytest.mark.parametrize("name", PREPACKED)
+def test_the_packed_cpu_forward_equals_the_reference(name: str) -> None:
+    """Readings of one row, of the mean and of every token come out of the prepacked forward as out of the model's own modules."""
+    request, want = encoded(name, QUERY, PAIRS), reference_of(name, QUERY, PAIRS)
+    scorer = scorer_of(name, forward="onednn")
+    got = scores(scorer, request)
+    assert scorer.backend == "onednn"
+    np.testing.assert_allclose(got, want, atol=FLOAT32 * scale(want), rtol=0)
+    np.testing.assert_allclose(scores(scorer, request, request), np.concatenate([got, got]), atol=DRIFT * scale(want), rtol=0)
+    assert scorer.memory_bytes() > 10_000
+
+
+@pytest.mark.skipif(available(torch.bfloat16) is not None, reason=str(available(torch.bfloat16)))
+@pytest.mark.parametrize("name", PREPACKED)
+def test_the_packed_cpu_forward_in_bfloat16(name: str) -> None:
+    """bfloat16 stays within the family's bound."""
+    want = reference_of(name, QUERY, PAIRS)
+    got = scores(scorer_of(name, forward="onednn", dtype="bfloat16"), encoded(name, QUERY, PAIRS))
+    assert np.abs(got - want).max() <= CASES[name].bfloat16 * float(np.ptp(want))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_auto_chooses_one_that_is_right(dtype: str) -> None:
+    """ "auto" measures; whatever wins, the scores hold."""
+    want = reference_of("bert", QUERY, PAIRS)
+    scorer = load_scorer(encoder_of("bert").card, ScoringOptions(dtype=dtype))
+    bound = FLOAT32 * scale(want) if dtype == "float32" else CASES["bert"].bfloat16 * float(np.ptp(want))
+    assert np.abs(scores(scorer, encoded("bert", QUERY, PAIRS)) - want).max() <= bound
+    assert scorer.backend in ("onednn", "sdpa-runs")
+    assert scorer.dtype == dtype
+
+
+@pytest.mark.parametrize("name", ["modernbert mean", "qwen3", "deberta-v2"])
+def test_a_model_without_packed_forward_says_so(name: str) -> None:
+    """Asking for oneDNN where there is none is a setting's error, not a slow or wrong start."""
+    with pytest.raises(SettingError, match="onednn"):
+        load_scorer(encoder_of(name).card, ScoringOptions(forward="onednn"))
