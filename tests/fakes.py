@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from batching.errors import StartError
+from batching.queue import Queue
 from batching.types import Collect, Float32s, OutOfMemory, Pack, Sequences
+from batching.worker import Worker, WorkerConfig
 
 POISON = 666
 """A token that makes the scorer misbehave as its `mode` says."""
@@ -40,31 +47,58 @@ def expected(request: Sequences) -> Float32s:
 
 
 class FakeScorer:
-    """Scores by `known_scores` after `seconds_per_token`; a POISON token triggers `mode`."""
+    """Scores by `known_scores` after `seconds_per_token` (and `seconds_per_batch`); a POISON token triggers `mode`.
 
-    device, dtype, backend, depth = "cpu", "float32", "fake", 1
+    With `once`, the path of a file, only the first poison of all workers that share it misbehaves.
+    """
+
+    dtype, backend = "float32", "fake"
 
     def __init__(self, options: dict[str, object]) -> None:
-        self.mode = str(options.get("mode", ""))
-        self.seconds_per_token = float(options.get("seconds_per_token", 0.0))  # type: ignore[arg-type]
-        self.budget_tokens = int(options.get("budget_tokens", 4096))  # type: ignore[call-overload]
-        self.memory_tokens = int(options.get("memory_tokens", 0))  # type: ignore[call-overload]
-        time.sleep(float(options.get("load_s", 0.0)))  # type: ignore[arg-type]
+        def number(name: str, usual: float) -> float:
+            return float(str(options.get(name, usual)))
+
+        self.mode, self.once = str(options.get("mode", "")), str(options.get("once", ""))
+        self.device, self.depth = str(options.get("device", "cpu")), int(number("depth", 1))
+        self.seconds_per_token, self.seconds_per_batch = number("seconds_per_token", 0.0), number("seconds_per_batch", 0.0)
+        self.budget_tokens, self.memory_tokens = int(number("budget_tokens", 4096)), int(number("memory_tokens", 0))
+        time.sleep(number("load_s", 0.0))
 
     def memory_bytes(self) -> int:
         return 0
 
     def launch(self, pack: Pack) -> Collect:
-        if self.seconds_per_token:
-            time.sleep(self.seconds_per_token * pack.tokens)
+        if pause := self.seconds_per_token * pack.tokens + self.seconds_per_batch:
+            time.sleep(pause)
         if self.memory_tokens and pack.tokens > self.memory_tokens:
             raise OutOfMemory
-        if self.mode and (pack.ids == POISON).any():
+        poisoned = bool(self.mode) and bool((pack.ids == POISON).any()) and self.may_misbehave()
+        if poisoned:
             misbehave(self.mode)
         scores = known_scores(pack)
-        if self.mode == "nan":
-            scores[scores == scores.max()] = np.nan
-        return lambda: scores
+        if poisoned and self.mode == "nan":
+            scores[has_poison(pack)] = np.nan
+        return lambda: scores[:-1] if poisoned and self.mode == "short" else scores
+
+    def may_misbehave(self) -> bool:
+        """Whether nobody was first."""
+        if not self.once:
+            return True
+        try:
+            Path(self.once).touch(exist_ok=False)
+        except FileExistsError:
+            return False
+        return True
+
+
+def has_poison(pack: Pack) -> NDArray[np.bool_]:
+    """Which sequences hold a POISON token, one value per score."""
+    ends = np.cumsum(pack.lengths)
+    found: NDArray[np.bool_] = np.add.reduceat(pack.ids == POISON, ends - pack.lengths) > 0
+    firsts = np.cumsum(pack.entry_sequences) - pack.entry_sequences
+    keep = np.ones(len(found), bool)
+    keep[firsts[pack.entry_shared]] = False
+    return found[keep]
 
 
 def misbehave(mode: str) -> None:
@@ -72,7 +106,7 @@ def misbehave(mode: str) -> None:
     if mode == "exit":
         os._exit(3)
     if mode == "segfault":
-        os.kill(os.getpid(), 11)
+        os.kill(os.getpid(), signal.SIGSEGV)
     if mode == "raise":
         raise RuntimeError("poison")
     if mode == "hang":
@@ -85,5 +119,32 @@ def make(options: dict[str, object]) -> FakeScorer:
 
 
 def refuse(options: dict[str, object]) -> FakeScorer:
-    """A model that can't be loaded."""
-    raise RuntimeError("no such model")
+    """A model that can't be loaded, and says so."""
+    raise StartError("the weights are gone")
+
+
+def burst(options: dict[str, object]) -> FakeScorer:
+    """A model whose loading fails as nobody foresaw."""
+    raise RuntimeError("no such luck")
+
+
+def die(options: dict[str, object]) -> FakeScorer:
+    """A model that kills its process while it loads."""
+    os._exit(9)
+
+
+@contextlib.contextmanager
+def inline_worker(directory: Path, slot: int = 0, *, max_pairs: int | None = None, **options: object) -> Iterator[Worker]:
+    """A worker in a thread of this process, stopped at the end; what its loop raises is raised."""
+    config = WorkerConfig(directory=str(directory), slot=slot, factory="", max_pairs=max_pairs)
+    worker = Worker(config, Queue(directory), FakeScorer(options))
+    with ThreadPoolExecutor(1) as thread:
+        running = thread.submit(worker.run)
+        try:
+            yield worker
+        finally:
+            worker.stopping = True
+            try:
+                running.result(30)
+            finally:
+                worker.close()

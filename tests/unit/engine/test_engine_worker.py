@@ -1,0 +1,189 @@
+"""A worker's loop, in a thread: what it does about errors, memory and its own end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from batching.arena import ArenaShape
+from batching.board import Board, BoardShape, WorkerView
+from batching.cut import Cut
+from batching.device import RECOVER_AFTER
+from batching.owner import Ended, Owner, Stamp
+from batching.queue import Failure, QueueShape, make_queue
+from batching.states import State
+from batching.types import Sequences
+from tests.fakes import POISON, expected, inline_worker, sequences
+
+GOOD = [sequences([[number, 2], [number, 3, 4]]) for number in range(1, 9)]
+BAD = sequences([[POISON], [5, 6]])
+
+
+class Site:
+    """A queue with one owner, and what came back so far."""
+
+    def __init__(self, directory: Path) -> None:
+        make_queue(directory, QueueShape(BoardShape(2, 1, 100_000), ArenaShape(512, 1 << 20)))
+        self.directory, self.board, self.owner = directory, Board(directory / "board"), Owner[int](directory, 0)
+        self.answers: dict[int, Ended] = {}
+
+    def put(self, *requests: Sequences) -> None:
+        for number, request in enumerate(requests):
+            stamp = Stamp(time.monotonic() + 60, float(number), 0, number, b"")
+            assert self.owner.put(Cut(request, slice(None), request.tokens), stamp, number) is not None
+
+    def wait(self, until: Callable[[], bool], limit_s: float = 10.0) -> None:
+        end = time.monotonic() + limit_s
+        while not until():
+            assert time.monotonic() < end, "it did not happen in time"
+            self.answers |= dict(self.owner.collect())
+            time.sleep(0.002)
+
+    def answered(self, *requests: Sequences) -> dict[int, Ended]:
+        """Put them and wait for all their answers."""
+        self.answers = {}
+        self.put(*requests)
+        self.wait(lambda: len(self.answers) == len(requests))
+        return self.answers
+
+    @property
+    def worker(self) -> WorkerView:
+        return self.board.workers()[0]
+
+
+@pytest.fixture
+def site(short_path: Path) -> Iterator[Site]:
+    found = Site(short_path / "q")
+    yield found
+    found.owner.close()
+    found.board.close()
+
+
+def right(answers: dict[int, Ended], requests: list[Sequences]) -> None:
+    """Each request has its own scores."""
+    for number, request in enumerate(requests):
+        np.testing.assert_array_equal(answers[number].scores, expected(request))
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("budget", [6, 1000])
+def test_every_request_gets_its_own_scores(site: Site, depth: int, budget: int) -> None:
+    """In one batch or in many, one or two at a time on the device."""
+    with inline_worker(site.directory, depth=depth, budget_tokens=budget, seconds_per_batch=0.005):
+        right(site.answered(*GOOD), GOOD)
+    assert site.worker.pairs == 16
+    assert site.worker.state == "empty"
+
+
+def test_a_pair_that_raises_fails_alone(site: Site) -> None:
+    """The rest of its batch is scored; the worker goes on and counts a failure."""
+    with inline_worker(site.directory, mode="raise"):
+        answers = site.answered(*GOOD, BAD)
+        right(answers, GOOD)
+        assert answers[len(GOOD)].failure == Failure.SCORING
+        right(site.answered(*GOOD), GOOD)
+    assert site.worker.failures >= 1
+
+
+@pytest.mark.parametrize("options", [{"mode": "raise"}, {"memory_tokens": 1}])
+def test_a_worker_is_not_stuck_after_a_batch_that_failed(site: Site, options: dict[str, object]) -> None:
+    """Once a launch has failed no forward is under way: an idle worker must not look as if it hung."""
+    with inline_worker(site.directory, **options):
+        site.answered(BAD)
+        site.wait(lambda: site.worker.idle)
+        assert site.worker.forward_running_s == 0.0
+
+
+def test_a_wrong_number_of_scores_fails_the_batch(site: Site) -> None:
+    """Scores that can't be matched to pairs are given to nobody."""
+    with inline_worker(site.directory, mode="short"):
+        answers = site.answered(*GOOD, BAD)
+        right(answers, GOOD)
+        assert answers[len(GOOD)].failure == Failure.SCORING
+
+
+def test_nan_stays_with_its_document(site: Site) -> None:
+    """The score that is no number is handed on; those beside it are right, and it is counted."""
+    with inline_worker(site.directory, mode="nan"):
+        answers = site.answered(*GOOD, BAD)
+    right(answers, GOOD)
+    assert np.isnan(answers[len(GOOD)].scores).tolist() == [True, False]
+    assert site.worker.nan_scores == 1
+
+
+def test_memory_that_does_not_hold_a_batch(site: Site) -> None:
+    """The batch is scored in halves, the budget shrinks and is told to everyone; later batches fit."""
+    with inline_worker(site.directory, memory_tokens=12, budget_tokens=1000):
+        right(site.answered(*GOOD), GOOD)
+        times = site.worker.out_of_memory
+        assert times >= 1
+        assert site.worker.budget_tokens <= 12
+        right(site.answered(*GOOD), GOOD)
+        assert site.worker.out_of_memory == times
+
+
+def test_a_single_pair_over_memory_fails_alone(site: Site) -> None:
+    """What can't be halved any more fails; everything else of its batch and of its request's neighbours is scored."""
+    long = sequences([[7] * 40])
+    with inline_worker(site.directory, memory_tokens=20):
+        answers = site.answered(*GOOD, long)
+    right(answers, GOOD)
+    assert answers[len(GOOD)].failure == Failure.OUT_OF_MEMORY
+
+
+def test_the_budget_recovers(site: Site) -> None:
+    """After enough nearly full batches that fitted it grows again, as the board says."""
+    with inline_worker(site.directory, budget_tokens=100, memory_tokens=90) as worker:
+        site.answered(*[sequences([[1] * 19, [2]])] * 5)
+        lowered = site.worker.budget_tokens
+        assert lowered <= 50
+        worker._scorer.memory_tokens = 0
+        for _ in range(2 * RECOVER_AFTER):
+            site.answered(sequences([[1] * site.worker.budget_tokens]))
+        assert site.worker.budget_tokens > lowered
+
+
+def test_a_stop_finishes_what_is_leased(site: Site) -> None:
+    """What a worker has taken it completes; what it has not stays for others."""
+    site.put(*GOOD)
+    with inline_worker(site.directory, budget_tokens=10, seconds_per_batch=0.05):
+        site.wait(lambda: site.worker.batches >= 1)
+    site.answers |= dict(site.owner.collect())
+    done = set(site.answers)
+    assert done
+    assert len(done) < len(GOOD)
+    with inline_worker(site.directory, slot=1):
+        site.wait(lambda: len(site.answers) == len(GOOD))
+    right(site.answers, GOOD)
+
+
+def test_a_failed_accelerator_ends_the_worker(site: Site) -> None:
+    """On a GPU an unforeseen error may have spoilt the context: the process ends, and the entries stay leased for the reaper."""
+    with pytest.raises(RuntimeError, match="poison"), inline_worker(site.directory, mode="raise", device="cuda:0"):
+        site.put(BAD)
+        time.sleep(0.3)
+    assert not site.owner.collect()
+    assert site.owner.arena.states[0] == State.LEASED
+    assert site.owner.arena.rows["started"][0] == 1
+
+
+def test_a_worker_beats_while_it_scores(site: Site) -> None:
+    """During a long forward the heart goes on, and the forward's age tells how long it has taken."""
+    with inline_worker(site.directory, seconds_per_batch=0.5):
+        site.put(GOOD[0])
+        site.wait(lambda: site.worker.forward_running_s > 0.3)
+        assert site.worker.heartbeat_age_s < 0.2
+        assert not site.worker.idle
+        site.wait(lambda: len(site.answers) == 1)
+    assert site.worker.forward_running_s == 0.0
+
+
+def test_batch_size_caps_pairs(site: Site) -> None:
+    """With a limit of pairs no batch holds more, however small they are."""
+    with inline_worker(site.directory, max_pairs=4):
+        right(site.answered(*GOOD), GOOD)
+    assert site.worker.batches == 4
