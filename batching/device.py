@@ -38,12 +38,14 @@ class Budget:
         self.tokens = max(1, min(self.tokens, tokens) // 2)
         self._good = 0
 
-    def held(self, tokens: int) -> None:
-        """A batch of `tokens` fitted; enough that were nearly full earn an eighth more."""
+    def held(self, tokens: int) -> bool:
+        """A batch of `tokens` fitted; enough that were nearly full earn an eighth more. Whether it grew."""
         if self.tokens < self._full and tokens > self.tokens * 3 // 4:
             self._good += 1
             if self._good == RECOVER_AFTER:
                 self.tokens, self._good = min(self._full, self.tokens + max(1, self.tokens // 8)), 0
+                return True
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ class Device:
         try:
             flying.append(Flight(work, self._launched(work.pack), began))
         except Exception as error:  # noqa: BLE001  a loop's boundary
+            self._report.forward_begins(flying[0].began if flying else 0.0)
             self._failed(work, error)
 
     def _launched(self, pack: Pack) -> Collect:
@@ -153,14 +156,19 @@ class Device:
         forward_s, self._landed_at = now - max(flight.began, self._landed_at), now
         self._queue.complete(work.lease, scores, forward_s)
         self._report.forward_ends(work.lease, work.pack, scores, forward_s)
-        self._budget.held(work.pack.tokens)
+        if self._budget.held(work.pack.tokens):
+            self._report.budget(self._budget.tokens)
         self._done()
 
     def _collected(self, flight: Flight) -> Float32s:
+        pack = flight.work.pack
         try:
-            return flight.collect()
+            scores = flight.collect()
         except OutOfMemory:
-            return self._score_halved(flight.work.pack)
+            scores = self._score_halved(pack)
+        if len(scores) != pack.scores:
+            raise ValueError(f"the scorer gave {len(scores)} scores where {pack.scores} were asked for")
+        return scores
 
     def _score_halved(self, pack: Pack) -> Float32s:
         """Score in two what the device's memory did not hold, and plan smaller batches. Raises OutOfMemory for what can't be halved."""
