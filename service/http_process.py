@@ -59,12 +59,11 @@ def metrics_directory(directory: Path) -> Path:
 def build(directory: Path, index: int, plan: ServicePlan) -> Litestar:
     """The application, its queues not yet open."""
     from batching.client import QueueClient
-    from batching.families.encode import Encoder
     from service.app import create_app
-    from service.models import Served
+    from service.models import Served, open_encoder
 
     def served(one: ServedPlan) -> Served:
-        return Served(one.card, Encoder(one.card), lambda: QueueClient.open(Path(one.queue), index))
+        return Served(one.card, open_encoder(one.card, plan.settings, len(plan.served)), lambda: QueueClient.open(Path(one.queue), index))
 
     return create_app(plan.settings, [served(one) for one in plan.served], index, metrics_directory(directory))
 
