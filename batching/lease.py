@@ -37,6 +37,11 @@ class Lease:
         return sum(len(share.rows) for share in self.shares)
 
     @property
+    def cost(self) -> int:
+        """What it took of the token budget: its tokens, padded where the model pads."""
+        return sum(int(share.table["cost"].sum()) for share in self.shares)
+
+    @property
     def suspect(self) -> bool:
         """Whether it holds an entry that was there when a worker died."""
         return any(share.table["attempts"].any() for share in self.shares)

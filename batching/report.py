@@ -81,6 +81,7 @@ class Report:
         self._add("entries", lease.entries)
         self._add("pairs", len(scores))
         self._add("tokens", pack.tokens)
+        self._add("padded_tokens", lease.cost)
         self._add("nan_scores", int(np.isnan(scores).sum()))
         self._slots["batch_tokens_buckets"][self._slot][bisect_left(BATCH_TOKENS_BOUNDS, pack.tokens)] += 1
         self._slots["forward_buckets"][self._slot][bisect_left(FORWARD_SECONDS_BOUNDS, forward_s)] += 1
