@@ -29,9 +29,9 @@ FORWARD_SECONDS_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.
 
 HEADER = np.dtype(
     {
-        "names": ["magic", "version", "workers", "owners", "limit_tokens", "padded", "made_at", "virtual_time"],
-        "formats": ["S8", "<u4", "<u4", "<u4", "<i8", "<u4", "<f8", "<f8"],
-        "offsets": [0, 8, 12, 16, 24, 32, 40, 64],
+        "names": ["magic", "version", "workers", "owners", "limit_tokens", "padded", "max_pairs", "made_at", "virtual_time"],
+        "formats": ["S8", "<u4", "<u4", "<u4", "<i8", "<u4", "<u4", "<f8", "<f8"],
+        "offsets": [0, 8, 12, 16, 24, 32, 36, 40, 64],
         "itemsize": 256,
     }
 )
@@ -129,6 +129,8 @@ class BoardShape:
     """HTTP processes, and so arenas."""
     limit_tokens: int
     padded: bool = False
+    max_pairs: int = 0
+    """Pairs of one batch, and so of one entry; 0: no limit."""
 
 
 class Board:
@@ -145,7 +147,8 @@ class Board:
         self.slots: NDArray[np.void] = np.frombuffer(self._map, SLOT, workers, HEADER.itemsize)
         self._virtual_time = memoryview(self._map)[64:72].cast("d")  # plain reads of shared numbers: a tenth of NumPy's cost
         self._idle_at = [HEADER.itemsize + slot * SLOT.itemsize for slot in range(workers)]
-        self.shape = BoardShape(workers, int(self.header["owners"][0]), int(self.header["limit_tokens"][0]), bool(self.header["padded"][0]))
+        owners, limit_tokens, padded, max_pairs = (int(self.header[name][0]) for name in ("owners", "limit_tokens", "padded", "max_pairs"))
+        self.shape = BoardShape(workers, owners, limit_tokens, bool(padded), max_pairs)
 
     @staticmethod
     def make(path: Path, shape: BoardShape) -> None:
@@ -153,7 +156,8 @@ class Board:
         create(path, HEADER.itemsize + shape.workers * SLOT.itemsize)
         header = np.zeros(1, HEADER)
         header["version"], header["workers"], header["owners"] = VERSION, shape.workers, shape.owners
-        header["limit_tokens"], header["padded"], header["made_at"] = shape.limit_tokens, shape.padded, time.monotonic()
+        header["limit_tokens"], header["padded"], header["max_pairs"] = shape.limit_tokens, shape.padded, shape.max_pairs
+        header["made_at"] = time.monotonic()
         header["magic"] = MAGIC
         with path.open("r+b") as file:
             file.write(header.tobytes())

@@ -22,20 +22,21 @@ class Cut:
     """Tokens that count against the budget: real ones, or padded ones where the model pads."""
 
 
-def cut(sequences: Sequences, max_tokens: int, *, padded: bool = False) -> list[Cut]:
-    """Cut into entries of at most `max_tokens` each, but for a single sequence that alone is longer.
+def cut(sequences: Sequences, max_tokens: int, *, max_pairs: int = 0, padded: bool = False) -> list[Cut]:
+    """Cut into entries of at most `max_tokens` each, but for a single sequence that alone is longer, and of `max_pairs` (0: no limit).
 
     A request that is one entry keeps its order; a larger one is sorted by length first, so that an entry's sequences are alike. The
     shared sequence goes with every entry. A listwise request is one entry.
     """
     listwise = sequences.scores != len(sequences.lengths) - sequences.shared
-    if listwise or (sequences.tokens <= max_tokens and not padded):
+    max_pairs = max_pairs or sequences.scores
+    if listwise or (sequences.tokens <= max_tokens and sequences.scores <= max_pairs and not padded):
         return [Cut(sequences, ALL, _cost(sequences.lengths, padded=True) if padded else sequences.tokens)]
     first = int(sequences.shared)
     head = int(sequences.lengths[0]) if first else 0
     order = np.argsort(sequences.lengths[first:], kind="stable") + first
     cuts = []
-    for begin, end in _spans(sequences.lengths[order], head, max_tokens, padded=padded):
+    for begin, end in _spans(sequences.lengths[order], head, max_tokens, max_pairs, padded=padded):
         places = order[begin:end]
         part = _part(sequences, np.concatenate(([0], places)) if first else places)
         cuts.append(Cut(part, places - first, _cost(part.lengths, padded=padded)))
@@ -46,12 +47,12 @@ def _cost(lengths: Int32s, *, padded: bool) -> int:
     return int(lengths.max()) * len(lengths) if padded else int(lengths.sum())
 
 
-def _spans(lengths: Int32s, head: int, max_tokens: int, *, padded: bool) -> list[tuple[int, int]]:
-    """Runs [begin, end) of sorted `lengths` within `max_tokens`, a shared sequence of `head` included; each of at least one."""
+def _spans(lengths: Int32s, head: int, max_tokens: int, max_pairs: int, *, padded: bool) -> list[tuple[int, int]]:
+    """Runs [begin, end) of sorted `lengths` within the limits, a shared sequence of `head` tokens included; each of at least one."""
     spans, begin, total = [], 0, head
     for place, length in enumerate(lengths.tolist()):
         grown = max(head, length) * (place - begin + 1 + bool(head)) if padded else total + length
-        if place > begin and grown > max_tokens:
+        if place > begin and (grown > max_tokens or place - begin >= max_pairs):
             spans.append((begin, place))
             begin, grown = place, head + length
         total = grown

@@ -13,7 +13,7 @@ from batching.errors import LayoutMismatch, StartError
 from batching.report import Report
 from batching.types import Pack
 
-SHAPE = BoardShape(workers=2, owners=3, limit_tokens=5000, padded=True)
+SHAPE = BoardShape(workers=2, owners=3, limit_tokens=5000, padded=True, max_pairs=77)
 SIZE = HEADER.itemsize + SHAPE.workers * SLOT.itemsize
 
 

@@ -85,6 +85,17 @@ def test_the_shared_sequence_goes_with_all(request: Sequences, limit: int, padde
             assert rows(part.sequences)[0] == rows(request)[0]
 
 
+@given(requests(), limits, st.integers(1, 8), st.booleans())
+def test_entries_are_within_the_pairs(request: Sequences, limit: int, most: int, padded: bool) -> None:
+    """With a limit of pairs no entry has more, and each score still comes back once."""
+    parts = cut(request, limit, max_pairs=most, padded=padded)
+    assert max(part.sequences.scores for part in parts) <= most
+    found = np.zeros(request.scores, int)
+    for part in parts:
+        found[part.places] += 1
+    assert found.tolist() == [1] * request.scores
+
+
 @given(requests())
 def test_a_request_that_fits_is_one_entry_in_its_own_order(request: Sequences) -> None:
     """No copying, no sorting where nothing is cut."""
