@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,20 @@ class Weights(msgspec.Struct, frozen=True):
     def has(self, ending: str) -> bool:
         """Whether a tensor's name is `ending` or ends in `.ending`."""
         return any(name == ending or name.endswith("." + ending) for name in self.shapes)
+
+
+@contextmanager
+def reading(root: Path) -> Iterator[None]:
+    """Turn what a file of an unexpected shape leads to into UnsupportedModel, so that a damaged checkpoint is one line and no traceback."""
+    try:
+        yield
+    except UnsupportedModel as error:
+        # names out of a file may hold anything, line breaks too
+        raise UnsupportedModel(" ".join(str(error).split())) from error
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise UnsupportedModel(
+            f"a file of {root} holds something unexpected ({type(error).__name__}: {error}); download it again"
+        ) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from batching.errors import UnsupportedModel
 from batching.families.base import Activation, Family
 from batching.families.card import ModelCard
-from batching.families.checkpoint import revision
+from batching.families.checkpoint import reading, revision
 from batching.families.facts import Facts, read_facts
 from batching.families.rules import choose
 
@@ -25,6 +25,11 @@ def detect(path: Path, name: str, recipe: str | None = None) -> ModelCard:
 
     Raises UnsupportedModel with one line that says why it can't be served and what would work. Order: models.md section 7.
     """
+    with reading(path):
+        return _detect(path, name, recipe)
+
+
+def _detect(path: Path, name: str, recipe: str | None) -> ModelCard:
     facts = read_facts(path, name)
     family = choose(facts, recipe)
     check_head(facts, family)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ import msgspec
 
 from batching.errors import UnsupportedModel
 from batching.families.checkpoint import Weights, read_any_json, read_json, read_weights
+
+FOLDER = re.compile(r"(?!.*\.\.)[\w.-]{0,100}(/[\w.-]{1,100})?/?")
+"""A module's folder: inside the checkpoint, at most two deep."""
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,9 +114,13 @@ def _read_modules(root: Path) -> tuple[tuple[str, str], ...]:
     if entries is None:
         return ()
     try:
-        return tuple((str(entry["type"]).rsplit(".", 1)[-1], str(entry["path"])) for entry in entries)
+        modules = tuple((str(entry["type"]).rsplit(".", 1)[-1], str(entry["path"])) for entry in entries)
     except (TypeError, KeyError) as error:
         raise UnsupportedModel(f"{root}/modules.json is not a list of modules; the checkpoint is damaged, download it again") from error
+    strange = next((folder for _, folder in modules if not FOLDER.fullmatch(folder)), None)
+    if strange is not None:
+        raise UnsupportedModel(f"{root}/modules.json names the folder {strange[:80]!r}, which is not one inside the checkpoint")
+    return modules
 
 
 def _why_no_config(folder: Path) -> str:

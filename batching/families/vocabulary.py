@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 
 from batching.errors import UnsupportedModel
 from batching.families.base import Special
-from batching.families.checkpoint import read_json
+from batching.families.checkpoint import read_json, reading
 
 UNMATCHED = " special {number} "
 """New name of a special token among the pieces a word may be split into; words hold no spaces, so it can't be met."""
@@ -30,6 +30,11 @@ class Vocabulary:
 
     def __init__(self, directory: Path, template: str = "", tokens: Iterable[str] = ()) -> None:
         """Open the tokenizer in `directory`; users can't write the tokens in `template`, the layout's own text, nor those in `tokens`."""
+        with reading(directory):
+            self._open(directory, template, tokens)
+        self._prove_deaf()
+
+    def _open(self, directory: Path, template: str, tokens: Iterable[str]) -> None:
         spec = _read_spec(directory)
         spec["truncation"] = spec["padding"] = None
         self.path = directory / "tokenizer.json"
@@ -40,10 +45,10 @@ class Vocabulary:
         self.max_piece_chars = max(map(len, pieces), default=1)
         self.splits_at_spaces = not any(SPACE in piece.lstrip(SPACE) for piece in pieces)
         """Whether a space between two words always ends a token: no piece reaches over one."""
-        self.tokenizer = _open(_deafened(spec, self.reserved), self.path)
+        self.tokenizer = open_tokenizer(_deafened(spec, self.reserved), self.path)
         self.tokenizer.encode_special_tokens = True
         self._markup = re.compile("(" + "|".join(re.escape(content) for content in sorted(self.reserved, key=len, reverse=True)) + ")")
-        self._prove_deaf(_unknown(spec))
+        self._unknown = _unknown(spec)
 
     @property
     def size(self) -> int:
@@ -79,6 +84,8 @@ class Vocabulary:
 
     def ids(self, texts: list[str]) -> list[list[int]]:
         """Ids of users' texts, one list each; no special token is ever among them."""
+        if not texts:
+            return []
         return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
     def single_frame(self) -> tuple[list[int], list[int]]:
@@ -94,11 +101,11 @@ class Vocabulary:
         encoding = self.tokenizer.encode(first, second)
         return list(encoding.ids), list(encoding.type_ids)
 
-    def _prove_deaf(self, unknown: int | None) -> None:
+    def _prove_deaf(self) -> None:
         """Prove on every reserved token that users' text can't produce it."""
         texts = [f"a {content}{content} b" for content in self.reserved]
         for (content, number), ids in zip(self.reserved.items(), self.ids(texts), strict=True):
-            if number in ids and number != unknown:
+            if number in ids and number != self._unknown:
                 raise UnsupportedModel(f"{self.path} would read the special token {content} from a user's text, which is not safe to serve")
 
 
@@ -204,7 +211,8 @@ def _deafened(spec: dict[str, Any], reserved: dict[str, int]) -> dict[str, Any]:
     return {**spec, "model": model, "added_tokens": added}
 
 
-def _open(spec: dict[str, Any], path: Path) -> Tokenizer:
+def open_tokenizer(spec: dict[str, Any], path: Path) -> Tokenizer:
+    """The tokenizer that `spec` describes; `path` is for the message."""
     try:
         return Tokenizer.from_str(msgspec.json.encode(spec).decode())
     except Exception as error:  # the tokenizers library raises nothing more precise
