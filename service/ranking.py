@@ -18,9 +18,11 @@ from batching.types import Float32s
 from service.models import Model
 from service.schemas import RerankRequest, RerankResult, Timings
 from service.settings import PREFIX, Settings
-from service.tokens import estimate, unrepeat
+from service.tokens import CHARACTERS_PER_TOKEN, SPECIALS, estimate, unrepeat
 from service.windows import Windows, best, split
 
+ANY = 1 << 20
+"""Windows of a document, where their number is not limited."""
 NO_NUMBER = "the model's score is not a finite number"
 
 
@@ -37,8 +39,11 @@ class Plan:
 
     @property
     def estimated_tokens(self) -> int:
-        """About the tokens it will be."""
-        most = 1 << 40 if self.chunked else self.max_length
+        """About the tokens it will be, and rather too few than too many."""
+        windows = (self.request.max_chunks or ANY) if self.chunked else 1
+        most = self.max_length * windows
+        if self.request.max_tokens_per_doc is not None:
+            most = min(most, (len(self.request.query) // CHARACTERS_PER_TOKEN + self.request.max_tokens_per_doc + SPECIALS) * windows)
         return estimate(self.request.query, self.documents, self.model.card.family, most)
 
 

@@ -12,19 +12,20 @@ from numpy.typing import NDArray
 
 from batching.families.base import Family
 
-BYTES_PER_TOKEN = 4
-"""Of UTF-8 text, about: four Latin letters, or a character and a third of Chinese."""
+CHARACTERS_PER_TOKEN = 4
+"""Of Latin text, about. An estimate decides whether a request is refused for its deadline before anything is counted, so it had better be
+low than high: text in other scripts has fewer characters per token, and is counted right as soon as it is tokenized."""
 SPECIALS = 8
 """Tokens that a layout adds to a pair, about."""
 
 
-def estimate(query: str, documents: Sequence[str], family: Family, max_length: int) -> int:
-    """Return about how many tokens a request is, none of its pairs over `max_length`: what is reserved before it is tokenized."""
-    asked = _bytes(query) // BYTES_PER_TOKEN
+def estimate(query: str, documents: Sequence[str], family: Family, most: int) -> int:
+    """Return about how many tokens a request is, each document being at most `most`: what is reserved before it is tokenized."""
+    asked = len(query) // CHARACTERS_PER_TOKEN
     alone = family.unit in {"embedding", "late"}
     each = SPECIALS if alone else asked + SPECIALS
-    total = sum(min(max_length, each + _bytes(document) // BYTES_PER_TOKEN) for document in documents)
-    return total + min(asked + SPECIALS, max_length) if alone else total
+    total = sum(min(most, each + len(document) // CHARACTERS_PER_TOKEN) for document in documents)
+    return total + min(asked + SPECIALS, most) if alone else total
 
 
 def unrepeat(documents: Sequence[str]) -> tuple[list[str], NDArray[np.intp] | None]:
@@ -32,7 +33,3 @@ def unrepeat(documents: Sequence[str]) -> tuple[list[str], NDArray[np.intp] | No
     places: dict[str, int] = {}
     spots = [places.setdefault(document, len(places)) for document in documents]
     return list(places), None if len(places) == len(spots) else np.array(spots, np.intp)
-
-
-def _bytes(text: str) -> int:
-    return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
