@@ -13,15 +13,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from batching.scoring.onednn.rows import STEP, Rows, round_up
+from batching.scoring.onednn.rows import Rows, round_up
 from batching.scoring.onednn.scratch import Scratch
 
 LOG2E = math.log2(math.e)
 _SMALLEST = 2.0**-60
 _LARGEST = 2.0**100
+_BLOCK_STEP = 32
 _FLOAT32_BLOCK = 1 << 20
 _BFLOAT16_BLOCK = 1 << 22
-"""Logits held at once; longer sequences go by blocks of queries."""
+"""Logits held at once; longer sequences go by blocks of queries, in steps of `_BLOCK_STEP`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +76,13 @@ def bfloat16_attention(qkv: Tensor, rows: Rows, heads: Heads, out: Tensor, scrat
         copies = scratch.take("copies", torch.bfloat16, 3, width * heads.count, length, heads.size)
         spread = copies.view(3, width, heads.count, length, heads.size)
         for place, start in enumerate(group.starts):
-            spread[:, place].copy_(source[:, :, start : start + length])
+            there = min(length, rows.count - start)
+            spread[:, place, :, :there].copy_(source[:, :, start : start + there])
+            if there < length:
+                spread[:, place, :, there:].zero_()
         query, key, value = copies.unbind(0)
         key = key.transpose(1, 2)
-        block = round_up(_block(width * heads.count * length, length, _BFLOAT16_BLOCK), STEP)
+        block = round_up(_block(width * heads.count * length, length, _BFLOAT16_BLOCK), _BLOCK_STEP)
         for begin in range(0, length, block):
             part = query if block >= length else query[:, begin : begin + block].contiguous()
             weights = scratch.take("weights", torch.bfloat16, width * heads.count, part.shape[1], length)
@@ -137,4 +141,4 @@ def _block(per_query: int, length: int, limit: int) -> int:
     """Queries at once, when `per_query` is the logits of all queries over `length`: all, or as many as `limit` holds."""
     if per_query <= limit:
         return length
-    return max(STEP, limit * length // per_query // STEP * STEP)
+    return max(_BLOCK_STEP, limit * length // per_query // _BLOCK_STEP * _BLOCK_STEP)

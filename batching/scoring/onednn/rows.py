@@ -1,8 +1,8 @@
 """How a batch's sequences lie in rows for the packed forward: shortest first, padded behind the last one. Pure numpy.
 
-oneDNN compiles and keeps one kernel per shape it meets, so the shapes are drawn from a small set: the row count and the lengths of an
-attention group are rounded up. Rows that a rounded group reads beyond its sequence belong to a neighbour or to the padding; what they
-contribute is zeroed.
+oneDNN makes and keeps one primitive per shape it meets (half a MiB and up to a millisecond each), so shapes are drawn from a small set:
+the number of rows and the length of an attention group are rounded up. Rows that a rounded group reads beyond its sequence belong to a
+neighbour or to the padding; what they contribute is zeroed.
 """
 
 from __future__ import annotations
@@ -16,13 +16,9 @@ from numpy.typing import NDArray
 
 from batching.types import Int32s
 
-STEP = 8
-"""Lengths of attention groups are multiples of this."""
-SLACK = STEP - 1
-"""Rows that must lie behind the last token, so that its group may read past it."""
-_ROW_STEPS = ((256, 8), (1024, 16), (4096, 64))
-_LAST_ROW_STEP = 256
-_WIDEST = ((64, 8), (256, 4))
+_ROW_STEPS = ((128, 16), (512, 32), (2048, 64), (1 << 62, 128))
+_LENGTH_STEPS = ((128, 8), (256, 16), (512, 32), (1 << 62, 64))
+_WIDEST = ((64, 8), (128, 4), (256, 2), (1 << 62, 1))
 _CALL_COST = 2500.0
 """What one more attention group costs, in squared tokens: joining a shorter sequence must waste less."""
 
@@ -67,7 +63,7 @@ class Rows:
     @cached_property
     def read(self) -> NDArray[np.int64]:
         """The row to read of every sequence, rounded up in number by repeating row 0; int64 [>= S]."""
-        found = np.zeros(round_up(len(self.starts), STEP), dtype=np.int64)
+        found = np.zeros(round_rows(len(self.starts)), dtype=np.int64)
         found[: len(self.starts)] = self.starts
         if self.last:
             found[: len(self.starts)] += np.asarray(self.lengths) - 1
@@ -86,7 +82,7 @@ class Rows:
         found = []
         stop = len(self.lengths)
         while stop:
-            length = round_up(self.lengths[stop - 1], STEP)
+            length = round_length(self.lengths[stop - 1])
             begin = stop - _width(self.lengths, stop, length)
             found.append(Group(length, self.starts[begin:stop], self.lengths[begin:stop]))
             stop = begin
@@ -100,8 +96,12 @@ def round_up(number: int, step: int) -> int:
 
 def round_rows(tokens: int) -> int:
     """Rows to compute for `tokens` tokens: in steps that grow with the batch, so that few shapes occur and few rows are wasted."""
-    step = next((step for limit, step in _ROW_STEPS if tokens <= limit), _LAST_ROW_STEP)
-    return round_up(tokens, step)
+    return round_up(tokens, _by_limit(_ROW_STEPS, tokens))
+
+
+def round_length(length: int) -> int:
+    """The length that an attention group of longest sequence `length` is computed at."""
+    return round_up(length, _by_limit(_LENGTH_STEPS, length))
 
 
 def arrange(lengths: Int32s, *, last: bool = False) -> Rows:
@@ -118,7 +118,7 @@ def arrange(lengths: Int32s, *, last: bool = False) -> Rows:
     if np.any(np.diff(order) != 1):
         theirs = np.cumsum(lengths, dtype=np.int64) - lengths
         sources = np.repeat(theirs[order], ordered) + within
-    count = round_rows(tokens + SLACK)
+    count = round_rows(tokens)
     positions = np.zeros(count, dtype=np.int32)
     positions[:tokens] = within
     return Rows(
@@ -135,11 +135,16 @@ def arrange(lengths: Int32s, *, last: bool = False) -> Rows:
 
 def _width(lengths: tuple[int, ...], stop: int, length: int) -> int:
     """How many of the sequences before `stop` go together at `length`: as many as cost less than a group of their own would."""
-    widest = next((width for limit, width in _WIDEST if length <= limit), 1)
+    widest = _by_limit(_WIDEST, length)
     fits = 1
     while fits < min(widest, stop):
-        waste = length**2 - round_up(lengths[stop - fits - 1], STEP) ** 2
+        waste = length**2 - round_length(lengths[stop - fits - 1]) ** 2
         if waste > _CALL_COST:
             break
         fits += 1
     return 1 << (fits.bit_length() - 1)
+
+
+def _by_limit(table: tuple[tuple[int, int], ...], number: int) -> int:
+    """The value beside the first limit that `number` does not exceed."""
+    return next(value for limit, value in table if number <= limit)
