@@ -224,10 +224,15 @@ class QueueClient:
 
     def _collect(self) -> None:
         """Hand on what came to an end, and let those in that wait for room."""
-        ended = self._owner.collect()
-        for job, how in ended:
+        before = self._owner.in_use
+        for job, how in self._owner.collect():
             job.take(how)
-        while self._room and (ended or not self._owner.in_use):
+        if self._owner.in_use < before:
+            self._let_in()
+
+    def _let_in(self) -> None:
+        """Wake all who wait for room; those who still find none wait again, behind the others."""
+        while self._room:
             room = self._room.popleft()
             if not room.done():
                 room.set_result(None)
@@ -260,7 +265,8 @@ class QueueClient:
         """Stop listening and give the arena up."""
         for job in self._jobs:
             job.fail(Unavailable("the service is stopping"))
-        await asyncio.sleep(0)
+        while self._jobs:  # each withdraws its entries as it ends
+            await asyncio.sleep(0)
         self._heart.cancel()
         if self._polling:
             self._polling.cancel()
