@@ -20,7 +20,8 @@ from tests.checkpoints.decoders import (
     zerank,
 )
 from tests.checkpoints.encoders import bert, bi_encoder, electra, xlm_roberta
-from tests.checkpoints.more_encoders import albert, colbert, deberta, distilbert, ettin, gte, gte_remote, jina_v2, modernbert
+from tests.checkpoints.more_encoders import albert, deberta, distilbert, gte, gte_remote, jina_v2, modernbert
+from tests.checkpoints.pooled import colbert, ettin
 
 RECIPES = {
     "qwen3": "qwen3-reranker",

@@ -1,0 +1,93 @@
+"""Tiny checkpoints of models that are more than one transformers class: ettin's chain of modules, ColBERT with its projection."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import BertConfig, BertModel, ModernBertModel
+
+from tests.checkpoints.byte_level import modernbert_tokenizer
+from tests.checkpoints.more_encoders import modernbert_config
+from tests.checkpoints.vocab import bert_tokenizer
+from tests.checkpoints.weights import edit_json, save
+
+
+def ettin(directory: Path, *, seed: int = 0, hidden: int = 32) -> Path:
+    """The shape of cross-encoder/ettin-reranker-*: an encoder, cls pooling, Dense with GELU, LayerNorm, Dense to one number."""
+    tokenizer = modernbert_tokenizer()
+    save(directory, ModernBertModel(modernbert_config(len(tokenizer), hidden_size=hidden)), tokenizer, seed)
+    kinds = [
+        ("", "sentence_transformers.base.modules.transformer.Transformer"),
+        ("1_Pooling", "sentence_transformers.sentence_transformer.modules.pooling.Pooling"),
+        ("2_Dense", "sentence_transformers.base.modules.dense.Dense"),
+        ("3_LayerNorm", "sentence_transformers.sentence_transformer.modules.layer_norm.LayerNorm"),
+        ("4_Dense", "sentence_transformers.base.modules.dense.Dense"),
+    ]
+    entries = [{"idx": number, "name": str(number), "path": path, "type": kind} for number, (path, kind) in enumerate(kinds)]
+    (directory / "modules.json").write_text(json.dumps(entries, indent=1), "utf-8")
+    identity = "torch.nn.modules.linear.Identity"
+    edit_json(directory / "1_Pooling" / "config.json", embedding_dimension=hidden, pooling_mode="cls", include_prompt=True)
+    dense = {"in_features": hidden, "bias": True, "module_input_name": "sentence_embedding", "module_output_name": "sentence_embedding"}
+    gelu = "torch.nn.modules.activation.GELU"
+    edit_json(directory / "2_Dense" / "config.json", **dense, out_features=hidden, activation_function=gelu)
+    edit_json(directory / "3_LayerNorm" / "config.json", dimension=hidden)
+    edit_json(
+        directory / "4_Dense" / "config.json", **(dense | {"module_output_name": "scores"}), out_features=1, activation_function=identity
+    )
+    edit_json(directory / "config_sentence_transformers.json", model_type="CrossEncoder", activation_fn=identity, prompts={})
+    edit_json(
+        directory / "sentence_bert_config.json",
+        transformer_task="feature-extraction",
+        modality_config={"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+        module_output_name="token_embeddings",
+        max_seq_length=7999,
+    )
+    generator = torch.Generator().manual_seed(seed + 1)
+    linear = {"linear.weight": (hidden, hidden), "linear.bias": (hidden,)}
+    shapes = {
+        "2_Dense": linear,
+        "3_LayerNorm": {"norm.weight": (hidden,), "norm.bias": (hidden,)},
+        "4_Dense": {"linear.weight": (1, hidden), "linear.bias": (1,)},
+    }
+    for folder, tensors in shapes.items():
+        save_file(
+            {name: torch.randn(shape, generator=generator) * 0.4 for name, shape in tensors.items()},
+            directory / folder / "model.safetensors",
+        )
+    return directory
+
+
+def colbert(directory: Path, *, seed: int = 0, dimension: int = 16, attend: bool = False) -> Path:
+    """The shape of colbert-ir/colbertv2.0: BERT, `linear.weight`, artifact.metadata with its markers `[unused0]` and `[unused1]`."""
+    tokenizer = bert_tokenizer()
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=48,
+        max_position_embeddings=512,
+    )
+    save(directory, BertModel(config), tokenizer, seed)
+    tensors = {f"bert.{name}": tensor for name, tensor in load_file(directory / "model.safetensors").items()}
+    generator = torch.Generator().manual_seed(seed + 1)
+    tensors["linear.weight"] = torch.randn((dimension, 32), generator=generator) * 0.3
+    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+    edit_json(directory / "config.json", architectures=["HF_ColBERT"])
+    edit_json(
+        directory / "artifact.metadata",
+        query_token_id="[unused0]",
+        doc_token_id="[unused1]",
+        query_token="[Q]",
+        doc_token="[D]",
+        query_maxlen=32,
+        doc_maxlen=180,
+        dim=dimension,
+        similarity="cosine",
+        mask_punctuation=True,
+        attend_to_mask_tokens=attend,
+    )
+    return directory
