@@ -8,8 +8,9 @@ import msgspec
 import pytest
 
 from batching.errors import ScoringFailed
-from service.schemas import RerankRequest
-from tests.unit.dialects.wire import MODEL, exchange, raw_score, sigmoid
+from service.dialects import table
+from service.schemas import RerankRequest, Window
+from tests.unit.dialects.wire import MODEL, exchange, rank, raw_score, sigmoid
 
 Q = "query"
 D = ["mid size", "the longest document of all", "tiny"]
@@ -109,6 +110,22 @@ def test_truncated_results_say_so() -> None:
     ):
         items = exchange(path, body, truncated=(0, 2)).answer[key]
         assert [item.get("truncated") for item in items] == [None, True, True], path
+
+
+def test_windows() -> None:
+    """With return_windows a chunked document says which window counted; others, and answers that did not ask, say nothing."""
+    body = {"query": Q, "documents": D, "long_documents": "chunk"}
+    for path, asked, expected in (
+        ("/rerank", True, {"start": 3, "end": 9, "index": 1, "count": 4}),
+        ("/v1/rerank", True, {"start": 3, "end": 9, "index": 1, "count": 4}),
+        ("/v1/rerank", None, None),
+    ):
+        call = table.call(path, {})
+        decoded = table.read(msgspec.json.encode({**body, "return_windows": asked}), call)
+        windows = [None, Window(start=3, end=9, index=1, count=4), None]
+        result = msgspec.structs.replace(rank(decoded.requests[0]), windows=windows)
+        answer = msgspec.json.decode(table.write(decoded, [result], call)[0])
+        assert [item.get("window") for item in answer["results"]] == [expected, None, None]
 
 
 def test_failed_documents() -> None:
