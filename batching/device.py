@@ -1,5 +1,7 @@
-"""The device's thread in a worker: scores the batches that the main thread hands it, one after the other, or two at once where the
-device works by itself. What does not fit its memory is scored in halves; what fails is answered as failed.
+"""The device in a worker: scores the batches that the main thread hands it, in a thread of its own, one after the other or two at once
+where the device works by itself; on the CPU in place, since there leasing ahead would only take the forward's own cores.
+
+What does not fit its memory is scored in halves; what fails is answered as failed.
 """
 
 from __future__ import annotations
@@ -76,7 +78,9 @@ class Device:
         self._submitted = self._answered = 0  # one writer each: the main thread, this one
         self.fatal: BaseException | None = None
         """What made the device unusable."""
-        threading.Thread(target=self._run, name="device", daemon=True).start()
+        self.in_place = scorer.depth == 0
+        if not self.in_place:
+            threading.Thread(target=self._run, name="device", daemon=True).start()
 
     @property
     def outstanding(self) -> int:
@@ -84,17 +88,30 @@ class Device:
         return self._submitted - self._answered
 
     def submit(self, work: Work) -> None:
-        """Hand a batch over."""
+        """Hand a batch over; in place, also score it."""
         self._submitted += 1
-        self._inbox.put(work)
+        if self.in_place:
+            self._score_in_place(work)
+        else:
+            self._inbox.put(work)
 
     def finish(self) -> None:
         """Say that nothing more will come."""
-        self._inbox.put(None)
+        if self.in_place:
+            self._ended.set()
+        else:
+            self._inbox.put(None)
 
     def ended(self, timeout_s: float) -> bool:
         """Wait until everything handed over is answered, at most `timeout_s`; whether it is."""
         return self._ended.wait(timeout_s)
+
+    def _score_in_place(self, work: Work) -> None:
+        flying: deque[Flight] = deque()
+        self._launch(work, flying)
+        if flying:
+            self._land(flying.pop())
+        self._report.forward_begins(0.0)
 
     def _run(self) -> None:
         """Score what comes; on an error nobody foresaw, end, since the device may be beyond use."""
@@ -187,7 +204,8 @@ class Device:
 
     def _done(self) -> None:
         self._answered += 1
-        self._landed()
+        if not self.in_place:
+            self._landed()
 
     def _failed(self, work: Work, error: Exception) -> None:
         """The batch failed. An accelerator may be beyond use then, which only a new process can mend; the CPU is not."""

@@ -86,7 +86,7 @@ class LoadedScorer(Scorer, Protocol):
     dtype: str
     backend: str
     depth: int
-    """Batches that may be on the device at once: 2 where launching does not wait for the result, else 1."""
+    """Batches that may be on the device at once: 2 where launching does not wait for the result, else 1; 0 to score in place (CPU)."""
     budget_tokens: int
 
     def memory_bytes(self) -> int:

@@ -11,6 +11,7 @@ import importlib
 import logging
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -69,6 +70,7 @@ class Worker:
 
     def run(self) -> None:
         """Serve until told to stop; leased work is finished first. Raises what made the device unusable."""
+        threading.Thread(target=self._beat_in_forward, name="heart", daemon=True).start()
         self._report.ready(self._scorer, self._budget.tokens)
         while not self.stopping and not self._device.fatal:
             self._report.beat()
@@ -83,6 +85,13 @@ class Worker:
             self._report.beat()
         if self._device.fatal:
             raise self._device.fatal
+
+    def _beat_in_forward(self) -> None:
+        """Beat while a forward in place keeps the main thread from it; how long that takes is told apart from it."""
+        while True:
+            time.sleep(IDLE_WAIT_S)
+            if self._device.in_place and self._device.outstanding:
+                self._report.beat()
 
     def _lease(self) -> Lease | None:
         """A batch, if there is room in the pipeline. Leases ahead only when no other worker is free to take the work now.

@@ -42,7 +42,7 @@ class ReadyScorer:
         self._scorer, self.budget_tokens, self.curve = scorer, budget_tokens, curve
         self.device, self.dtype, self.backend = scorer.device, scorer.dtype, scorer.backend
         self.padded = scorer.padded
-        self.depth = 2 if scorer.device.startswith("cuda") else 1
+        self.depth = depth_on(scorer.device)
 
     def launch(self, pack: Pack) -> Collect:
         """See `batching.types.Scorer`."""
@@ -51,6 +51,11 @@ class ReadyScorer:
     def memory_bytes(self) -> int:
         """Memory the model takes on its device."""
         return self._scorer.memory_bytes()
+
+
+def depth_on(device: str) -> int:
+    """Batches that may be on `device` at once; see `LoadedScorer.depth`."""
+    return {"cuda": 2, "cpu": 0}.get(device.partition(":")[0], 1)
 
 
 def make(options: dict[str, Any]) -> ReadyScorer:

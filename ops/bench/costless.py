@@ -24,7 +24,7 @@ from service.supervisor import ModelPlan, Supervisor
 class CostlessScorer:
     """Scores every pair by its length alone."""
 
-    device, dtype, backend, depth = "cpu", "float32", "costless", 1
+    device, dtype, backend, depth = "cpu", "float32", "costless", 0
 
     def __init__(self, budget_tokens: int) -> None:
         self.budget_tokens = budget_tokens
