@@ -18,6 +18,7 @@ from transformers.utils import logging as transformers_logging
 from batching.errors import UnsupportedModel
 from batching.families.card import ModelCard
 from batching.scoring.attention import NAME
+from batching.scoring.bodies import packs
 from batching.scoring.native import native_config
 
 HEAD_PARTS = frozenset({"classifier", "classification_head", "pre_classifier", "pooler", "head", "score"})
@@ -74,8 +75,7 @@ def load_model(
             folder(card) if tensors is None else None,
             config=config,
             dtype=dtype,
-            # DeBERTa and the like know only their own attention
-            attn_implementation=NAME if kind._supports_attention_backend else "eager",
+            attn_implementation=attention_for(kind, config),
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
@@ -85,6 +85,13 @@ def load_model(
         raise UnsupportedModel(f"{card.name}: its weights can't be loaded as {kind.__name__}: {first_line(error)}") from error
     check_report(card, report, allowed or Allowed())
     return model.eval()
+
+
+def attention_for(kind: type[PreTrainedModel], config: PreTrainedConfig) -> str:
+    """The name of the attention that the body is to run on: ours on a packed row, else transformers' own, which knows padding."""
+    if packs(kind, config.model_type):
+        return NAME
+    return "sdpa" if kind._supports_sdpa else "eager"
 
 
 def check_report(card: ModelCard, report: dict[str, Any], allowed: Allowed) -> None:

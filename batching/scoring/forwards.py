@@ -12,6 +12,7 @@ from batching.errors import SettingError
 from batching.families.card import ModelCard
 from batching.scoring.attention import RUNS
 from batching.scoring.batch import Batch, Forward, RowRead, read_rows
+from batching.scoring.bodies import packs, read_positions
 from batching.scoring.layout import Layout, lay_out
 from batching.scoring.onednn import PackedEncoder, available, choose, unsupported
 from batching.scoring.onednn.weights import BODIES
@@ -66,13 +67,13 @@ def choose_forward(parts: Parts, card: ModelCard, kernel: Kernel, dtype: torch.d
         if reason is not None:
             raise SettingError(f"forward 'onednn' is not possible: {reason}; use 'auto'")
         return OneDnnForward(PackedEncoder(base, dtype, read=read or "all"))
-    if not base._supports_attention_backend:
+    if not packs(type(base), base.config.model_type):
         return PaddedForward(base)
     if not may_prepack(base.config.model_type, base.device, dtype, options.forward) or unsupported(base) is not None:
         return PackedForward(base, kernel.name)
     encoder = PackedEncoder(base, dtype, read=read or "all")
     generic = PackedForward(base.to(dtype), kernel.name)
-    probe = partial(run_generic, generic, read, position_offset(card))
+    probe = partial(run_generic, generic, read, read_positions(base).offset)
     faster = choose(encoder, probe, vocabulary=card.vocab_size, longest=card.max_length, seconds=CHOOSE_S).packed
     return OneDnnForward(encoder) if faster else generic
 
@@ -83,18 +84,7 @@ def run_generic(forward: Forward, read: RowRead | None, offset: int, ids: Int32s
     count = np.array([len(lengths)], dtype=np.int32)
     pack = Pack(ids, lengths, np.zeros_like(lengths), count, count, np.array([False]))
     layout = lay_out(pack, np.arange(len(lengths), dtype=np.int32), None, sort=False, offset=offset, token_types=False)
-    tensors = {
-        "ids": torch.from_numpy(layout.ids),
-        "positions": torch.from_numpy(layout.positions),
-        "offsets": torch.from_numpy(layout.offsets),
-    }
+    arrays = {"ids": layout.ids, "positions": layout.positions, "offsets": layout.offsets} | forward.arrays(layout)
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     batch = Batch(layout, Segments(kernel=RUNS, layout=layout, offsets=tensors["offsets"]), tensors)
     return forward.hidden(batch) if read is None else forward.rows(batch, read)
-
-
-def position_offset(card: ModelCard) -> int:
-    """What is added to every position; RoBERTa's tables begin behind the padding token's own row."""
-    if card.family.position_offset != "pad":
-        return card.family.position_offset
-    pad = card.config.get("pad_token_id")
-    return (1 if pad is None else int(pad)) + 1

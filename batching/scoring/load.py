@@ -10,11 +10,12 @@ from transformers import PreTrainedModel
 from batching.errors import SettingError, UnsupportedModel
 from batching.families.card import ModelCard
 from batching.scoring.attention import RUNS, choose_kernel
-from batching.scoring.forwards import choose_forward, may_prepack, position_offset
+from batching.scoring.bodies import check_rope, read_positions
+from batching.scoring.forwards import choose_forward, may_prepack
 from batching.scoring.lanes import lane_for
 from batching.scoring.options import DTypeChoice, ScoringOptions
 from batching.scoring.parts import take_apart
-from batching.scoring.scorer import PackedScorer
+from batching.scoring.scorer import Limits, PackedScorer
 
 BFLOAT16_CAPABILITY = (8, 0)
 FLOAT16_UNSAFE = frozenset({"gemma", "gemma2", "qwen2", "deberta-v2"})
@@ -33,7 +34,9 @@ def load_scorer(card: ModelCard, options: ScoringOptions) -> PackedScorer:
     dtype = choose_dtype(device, options.dtype, str(card.config.get("model_type", "")))
     prepack = may_prepack(str(card.config.get("model_type")), device, dtype, options.forward)
     parts = take_apart(card, torch.float32 if prepack else dtype, options)
+    check_rope(card, parts.base.config)
     check_causality(card, parts.base)
+    vocabulary = parts.base.get_input_embeddings().num_embeddings
     parts.base.to(device)
     for module in parts.reader.modules():
         module.to(device)
@@ -47,8 +50,7 @@ def load_scorer(card: ModelCard, options: ScoringOptions) -> PackedScorer:
         lane=lane_for(device),
         device=str(device),
         dtype=str(dtype).removeprefix("torch."),
-        offset=position_offset(card),
-        max_length=card.max_length,
+        limits=Limits(positions=read_positions(parts.base), vocabulary=vocabulary, longest=card.max_length),
     )
 
 

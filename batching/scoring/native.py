@@ -42,6 +42,7 @@ JINA_NAMES = (
 
 def llama_config(card: ModelCard) -> PreTrainedConfig:
     """nvidia's llama_bidirec: Llama, every layer seeing both sides (models.md 4.8); the vision model's language part likewise."""
+    _expect(card, pooling="avg")
     config = card.config.get("llm_config") or card.config
     return LlamaConfig(**_pick(config, LLAMA_KEYS), **_pick(card.config, KEEP), is_causal=False)
 

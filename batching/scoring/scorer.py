@@ -2,17 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from torch import Tensor
 
 from batching.families.base import Family
 from batching.scoring.batch import Batch, Forward, Reader, module_bytes
+from batching.scoring.bodies import Positions
 from batching.scoring.lanes import Lane
 from batching.scoring.layout import lay_out
 from batching.scoring.segments import Kernel, Segments, shared_arrays, shared_rows
 from batching.types import Collect, Int32s, Pack
 
 WARM_UP_LENGTH = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the model's tables hold. An index beyond them would be a wrong answer on some devices and the end of the process on CUDA."""
+
+    positions: Positions
+    vocabulary: int
+    longest: int
+
+    def check(self, pack: Pack) -> None:
+        """Raise ValueError for a pack that the tables don't hold."""
+        if len(pack.ids) and not 0 <= int(pack.ids.min()) <= int(pack.ids.max()) < self.vocabulary:
+            raise ValueError(f"token ids from {pack.ids.min()} to {pack.ids.max()} for a vocabulary of {self.vocabulary}")
+        longest = int(pack.lengths.max(initial=0))
+        if not len(pack.lengths) or pack.lengths.min() < 1:
+            raise ValueError("a pack needs sequences of at least one token")
+        if self.positions.count is not None and longest > self.positions.count:
+            raise ValueError(f"a sequence of {longest} tokens for a model of {self.positions.count} positions")
 
 
 class PackedScorer:
@@ -28,10 +50,9 @@ class PackedScorer:
         lane: Lane,
         device: str,
         dtype: str,
-        offset: int,
-        max_length: int,
+        limits: Limits,
     ) -> None:
-        """`offset` is added to every position; `device` and `dtype` are names for the operator."""
+        """`device` and `dtype` are names for the operator."""
         self.device = device
         self.dtype = dtype
         self.backend = forward.backend
@@ -41,14 +62,19 @@ class PackedScorer:
         self._reader = reader
         self._kernel = kernel
         self._lane = lane
-        self._offset = offset
-        self._max_length = max_length
+        self._limits = limits
 
     def launch(self, pack: Pack) -> Collect:
         """See `Scorer.launch`: the host is done when this returns, the device need not be. On the CPU the work is done in collect."""
+        self._limits.check(pack)
         task = self._reader.task(pack)
         layout = lay_out(
-            pack, task.members, task.prefix_of, sort=self._kernel.sorts, offset=self._offset, token_types=self._family.token_types
+            pack,
+            task.members,
+            task.prefix_of,
+            sort=self._kernel.sorts,
+            offset=self._limits.positions.offset,
+            token_types=self._family.token_types,
         )
         prefixes = shared_arrays(layout)
         arrays: dict[str, Int32s] = {"ids": layout.ids, "positions": layout.positions, "offsets": layout.offsets, **prefixes}
@@ -76,7 +102,7 @@ class PackedScorer:
 
     def _made_up(self, tokens: int) -> Pack:
         """One entry of about `tokens` tokens in sequences of an ordinary length."""
-        length = max(1, min(WARM_UP_LENGTH, self._max_length, tokens))
+        length = max(1, min(WARM_UP_LENGTH, self._limits.longest, tokens))
         shared = self._family.unit in ("embedding", "late")
         count = max(2 if shared else 1, tokens // length)
         listwise = self._family.unit == "list"
