@@ -33,6 +33,8 @@ class RuntimeDir:
         self.path = parent / f"rerankd-{name}"
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self.path.is_symlink():
+                raise StartError(f"{self.path} is a link, which may lead anywhere; remove it or set RERANKER_RUNTIME_DIR")
             owner = self.path.stat().st_uid
             if owner != os.getuid():
                 raise StartError(f"{self.path} belongs to another user (uid {owner}); set RERANKER_RUNTIME_DIR to a directory of your own")

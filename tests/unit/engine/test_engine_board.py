@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batching.board import BATCH_TOKENS_BOUNDS, FORWARD_SECONDS_BOUNDS, HEADER, SLOT, Board, BoardShape, WorkerState
+from batching.board import BATCH_TOKENS_BOUNDS, CURVE_POINTS, FORWARD_SECONDS_BOUNDS, HEADER, SLOT, Board, BoardShape, WorkerState
+from batching.calibrate import SIZES, Point
 from batching.errors import LayoutMismatch, StartError
 from batching.report import Report
 from batching.types import Pack
@@ -97,6 +98,7 @@ def test_the_budget_is_the_smallest_of_ready_workers(path: Path) -> None:
 
 class Lease:
     entries = 3
+    cost = 5
 
 
 def test_a_report_is_read_as_it_was_written(path: Path) -> None:
@@ -108,6 +110,7 @@ def test_a_report_is_read_as_it_was_written(path: Path) -> None:
         report.forward_ends(Lease(), pack, np.array([1.0, np.nan], np.float32), 0.002 * 10**batch)  # type: ignore[arg-type]
     worker = board.workers()[1]
     assert (worker.batches, worker.entries, worker.pairs, worker.tokens, worker.nan_scores) == (3, 9, 6, 12, 3)
+    assert worker.padded_tokens == 15
     assert worker.busy_s == worker.forward_seconds_sum == pytest.approx(0.222)
     assert worker.batch_tokens_buckets == [3] * (len(BATCH_TOKENS_BOUNDS) + 1)
     for bound, count in zip(FORWARD_SECONDS_BOUNDS, worker.forward_seconds_buckets, strict=False):
@@ -115,6 +118,18 @@ def test_a_report_is_read_as_it_was_written(path: Path) -> None:
     assert worker.forward_seconds_buckets[-1] == 3
     assert worker.forward_age_s < 60
     assert board.workers()[0].batches == 0
+
+
+def test_a_measured_curve_is_read_as_it_was_written(path: Path) -> None:
+    """There is room for every size that is tried; a new curve leaves nothing of the old one; of too long a one the end is kept."""
+    board, report = Board(path), Report(Board(path), 1)
+    assert len(SIZES) <= CURVE_POINTS
+    for sizes in (SIZES, SIZES[:3], (), range(1, 31)):
+        report.curve([Point(tokens, tokens / 4096) for tokens in sizes])
+        read = board.workers()[1].curve
+        assert [point.tokens for point in read] == list(sizes)[-CURVE_POINTS:]
+        assert all(point.rate == pytest.approx(4096, rel=1e-6) for point in read)
+    assert board.workers()[0].curve == []
 
 
 def test_texts_fit_their_fields(path: Path) -> None:
