@@ -18,14 +18,18 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from batching.calibrate import Point
 from batching.errors import LayoutMismatch
 from batching.files import create, map_whole
 
 MAGIC = b"rerankdB"
-VERSION = 1
+VERSION = 2
 
 BATCH_TOKENS_BOUNDS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
 FORWARD_SECONDS_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+CURVE_POINTS = 16
+"""Batch sizes of a worker's measured curve that a slot has room for."""
 
 HEADER = np.dtype(
     {
@@ -64,7 +68,8 @@ SLOT = np.dtype(
         ("dtype", "S16"),
         ("backend", "S64"),
         ("reason", "S256"),
-        ("unused", "V296"),
+        ("curve", [("tokens", "<u4"), ("seconds", "<f4")], (CURVE_POINTS,)),
+        ("unused", "V168"),
     ]
 )
 
@@ -114,6 +119,8 @@ class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
     forward_seconds_buckets: list[int]
     """Likewise for FORWARD_SECONDS_BOUNDS."""
     forward_seconds_sum: float
+    curve: list[Point] = []
+    """What its batches were measured to take when it started; empty where the budget was given."""
 
     def ready(self, fresh_s: float) -> bool:
         """Warmed up, and heard of within `fresh_s`."""
@@ -128,7 +135,6 @@ class BoardShape:
     owners: int
     """HTTP processes, and so arenas."""
     limit_tokens: int
-    padded: bool = False
     max_pairs: int = 0
     """Pairs of one batch, and so of one entry; 0: no limit."""
 
@@ -147,8 +153,8 @@ class Board:
         self.slots: NDArray[np.void] = np.frombuffer(self._map, SLOT, workers, HEADER.itemsize)
         self._virtual_time = memoryview(self._map)[64:72].cast("d")  # plain reads of shared numbers: a tenth of NumPy's cost
         self._idle_at = [HEADER.itemsize + slot * SLOT.itemsize for slot in range(workers)]
-        owners, limit_tokens, padded, max_pairs = (int(self.header[name][0]) for name in ("owners", "limit_tokens", "padded", "max_pairs"))
-        self.shape = BoardShape(workers, owners, limit_tokens, bool(padded), max_pairs)
+        owners, limit_tokens, max_pairs = (int(self.header[name][0]) for name in ("owners", "limit_tokens", "max_pairs"))
+        self.shape = BoardShape(workers, owners, limit_tokens, max_pairs)
 
     @staticmethod
     def make(path: Path, shape: BoardShape) -> None:
@@ -156,11 +162,20 @@ class Board:
         create(path, HEADER.itemsize + shape.workers * SLOT.itemsize)
         header = np.zeros(1, HEADER)
         header["version"], header["workers"], header["owners"] = VERSION, shape.workers, shape.owners
-        header["limit_tokens"], header["padded"], header["max_pairs"] = shape.limit_tokens, shape.padded, shape.max_pairs
+        header["limit_tokens"], header["max_pairs"] = shape.limit_tokens, shape.max_pairs
         header["made_at"] = time.monotonic()
         header["magic"] = MAGIC
         with path.open("r+b") as file:
             file.write(header.tobytes())
+
+    @property
+    def padded(self) -> bool:
+        """Whether the model pads, so that entries cost padded tokens; said by the first worker that has loaded it."""
+        return bool(self.header["padded"][0])
+
+    @padded.setter
+    def padded(self, value: bool) -> None:
+        self.header["padded"][0] = value
 
     @property
     def virtual_time(self) -> float:
@@ -238,5 +253,6 @@ def _view(index: int, slot: np.void, now: float) -> WorkerView:
         batch_tokens_buckets=counts("batch_tokens_buckets"),
         forward_seconds_buckets=counts("forward_buckets"),
         forward_seconds_sum=float(slot["forward_sum_s"]),
+        curve=[Point(int(tokens), float(seconds)) for tokens, seconds in slot["curve"] if tokens and seconds > 0],
         **{name: int(slot[name]) for name in names},
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import time
 from bisect import bisect_left
+from collections.abc import Sequence
 
 import numpy as np
 
-from batching.board import BATCH_TOKENS_BOUNDS, FORWARD_SECONDS_BOUNDS, Board, WorkerState
+from batching.board import BATCH_TOKENS_BOUNDS, CURVE_POINTS, FORWARD_SECONDS_BOUNDS, Board, WorkerState
+from batching.calibrate import Point
 from batching.lease import Lease
 from batching.types import Float32s, LoadedScorer, Pack
 
@@ -17,7 +19,7 @@ class Report:
     """Writes to slot `slot` of a board; counters go on from what lies there."""
 
     def __init__(self, board: Board, slot: int) -> None:
-        self._slots, self._slot = board.slots, slot
+        self._board, self._slots, self._slot = board, board.slots, slot
 
     def _set(self, name: str, value: object) -> None:
         self._slots[name][self._slot] = value
@@ -43,7 +45,9 @@ class Report:
         self._set("dtype", scorer.dtype.encode())
         self._set("backend", scorer.backend.encode())
         self._set("memory_bytes", scorer.memory_bytes())
+        self._board.padded = scorer.padded
         self.budget(budget_tokens)
+        self.curve(getattr(scorer, "curve", ()))  # a scorer that measured nothing has none
         self._set("forward_ended", time.monotonic())
         self.beat()
         self._set("state", WorkerState.READY)
@@ -67,6 +71,11 @@ class Report:
     def budget(self, tokens: int) -> None:
         """The token budget in force."""
         self._set("budget_tokens", tokens)
+
+    def curve(self, points: Sequence[Point]) -> None:
+        """What batches were measured to take at start; of more points than there is room for, the largest."""
+        kept = [(point.tokens, point.seconds) for point in points[-CURVE_POINTS:]]
+        self._set("curve", np.array(kept + [(0, 0.0)] * (CURVE_POINTS - len(kept)), self._slots.dtype["curve"].base))
 
     def forward_begins(self, began: float) -> None:
         """When the oldest batch on the device went there; 0 when none is there."""

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, get
 
+from batching.calibrate import Point
 from batching.errors import NotFound
 from service import health
 from service.exchange import Exchange
@@ -100,7 +101,13 @@ def describe(state: State) -> dict[str, Any]:
         "inference_threads": settings.threads,
         "max_queue_size": settings.queue_tokens,
         "models": state.models.names,
+        "batch_curve": curve(next((worker.curve for worker in workers if worker.curve), [])),
     }
+
+
+def curve(points: list[Point]) -> list[dict[str, float]]:
+    """Return what batches were measured to take when a worker started, smallest first; nothing where TOKEN_BUDGET was set."""
+    return [{"tokens": point.tokens, "ms": round(point.seconds * 1e3, 3), "tokens_per_s": round(point.rate)} for point in points]
 
 
 def _known(request: AnyRequest) -> State:

@@ -6,9 +6,10 @@ import asyncio
 from typing import Any
 
 import rich_click as click
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 
+from batching.calibrate import Point
 from batching.errors import StartError
 from batching.families.card import ModelCard
 from service import model_files
@@ -27,11 +28,10 @@ def command(**options: Any) -> None:
     settings = settings_of(options)
     console = Console()
     for card in model_files.cards(settings):
-        table = asyncio.run(_check(settings, card, Console(stderr=True)))
-        console.print(table)
+        console.print(asyncio.run(_check(settings, card, Console(stderr=True))))
 
 
-async def _check(settings: Settings, card: ModelCard, progress: Console) -> Table:
+async def _check(settings: Settings, card: ModelCard, progress: Console) -> Table | Group:
     with progress.status(f"loading {card.name}"):
         async with local_engine(settings, card) as engine:
             result = await engine.rank(QUERY, [BAD, GOOD])
@@ -40,7 +40,7 @@ async def _check(settings: Settings, card: ModelCard, progress: Console) -> Tabl
             f"{card.name} ranks an unrelated document first (raw scores {result.raw.tolist()}); is it a reranker, and its recipe right?"
         )
     worker = engine.worker
-    return _table(
+    table = _table(
         {
             "model": card.name,
             "directory": card.path,
@@ -55,6 +55,22 @@ async def _check(settings: Settings, card: ModelCard, progress: Console) -> Tabl
             "known pair": f"{result.scores[1]:.4f} over {result.scores[0]:.4f} (raw {result.raw[1]:.3f}, {result.raw[0]:.3f})",
         }
     )
+    return Group(table, "", curve_table(worker.curve, worker.budget_tokens)) if worker.curve else table
+
+
+def curve_table(curve: list[Point], budget_tokens: int) -> Table:
+    """Return what batches were measured to take, with bars; the size that is used is marked."""
+    best = max(point.rate for point in curve)
+    used = max((point.tokens for point in curve if point.tokens <= budget_tokens), default=0)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for name in ("tokens a batch", "ms", "tokens/s"):
+        table.add_column(name, justify="right")
+    table.add_column()
+    for point in curve:
+        bar = "█" * max(1, round(30 * point.rate / best))
+        style = "bold" if point.tokens == used else None
+        table.add_row(f"{point.tokens:,}", f"{point.seconds * 1e3:.2f}", f"{point.rate:,.0f}", bar, style=style)
+    return table
 
 
 def _table(rows: dict[str, str]) -> Table:

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from batching.calibrate import Point
 from service.logs import JsonLines, PlainLines
 from tests.http.conftest import Client, Start
 from tests.http.fakes import FakeModel, worker
@@ -71,6 +72,18 @@ def test_health_has_the_keys_that_clients_read(client: Client) -> None:
     assert info["max_client_batch_size"] == 2000
     assert {"model_name", "model_id", "max_length", "version", "device"} <= info.keys()
     assert client.get("/stats").json()["org/fake-model"]["workers"][0]["state"] == "ready"
+
+
+def test_info_shows_the_measured_curve(start: Start, model: FakeModel) -> None:
+    """What a batch was measured to take: of the first worker that has measured; nothing where none did."""
+    client = start()
+    assert client.get("/info").json()["batch_curve"] == []
+    model.client.workers = [worker(), worker(slot=1, curve=[Point(256, 0.016), Point(512, 0.025)])]
+    assert client.get("/info").json()["batch_curve"] == [
+        {"tokens": 256, "ms": 16.0, "tokens_per_s": 16000},
+        {"tokens": 512, "ms": 25.0, "tokens_per_s": 20480},
+    ]
+    assert client.get("/stats").json()["org/fake-model"]["workers"][1]["curve"][0] == {"tokens": 256, "seconds": 0.016}
 
 
 def test_models_are_listed_as_openai_does(start: Start) -> None:

@@ -14,7 +14,7 @@ from batching.errors import LayoutMismatch, StartError
 from batching.report import Report
 from batching.types import Pack
 
-SHAPE = BoardShape(workers=2, owners=3, limit_tokens=5000, padded=True, max_pairs=77)
+SHAPE = BoardShape(workers=2, owners=3, limit_tokens=5000, max_pairs=77)
 SIZE = HEADER.itemsize + SHAPE.workers * SLOT.itemsize
 
 
@@ -136,3 +136,11 @@ def test_texts_fit_their_fields(path: Path) -> None:
     """A reason longer than its field is cut, and text that is cut inside a character still reads."""
     Report(Board(path), 0).reason("ü" * 300)
     assert Board(path).workers()[0].reason.startswith("ü" * 120)
+
+
+def test_padding_is_said_by_the_worker(path: Path) -> None:
+    """False until a worker has loaded a model that pads; every reader sees it then."""
+    reader, writer = Board(path), Board(path)
+    assert reader.padded is False
+    writer.padded = True
+    assert reader.padded is True
