@@ -160,7 +160,7 @@ class QueueClient:
     async def _put(self, job: _Job, sequences: Sequences, priority: int, trace: bytes) -> None:
         """Put every entry of a request, waiting for room where there is none."""
         shape, most = self._board.shape, max(MIN_ENTRY_TOKENS, self._budget // ENTRIES_PER_BUDGET)
-        parts = cut(sequences, most, max_pairs=shape.max_pairs, padded=shape.padded)
+        parts = cut(sequences, most, max_pairs=shape.max_pairs, padded=self._board.padded)
         self._requests += 1
         request, tag = self._requests, self._board.virtual_time
         job.unput = len(parts)

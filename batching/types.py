@@ -88,6 +88,8 @@ class LoadedScorer(Scorer, Protocol):
     depth: int
     """Batches that may be on the device at once: 2 where launching does not wait for the result, else 1; 0 to score in place (CPU)."""
     budget_tokens: int
+    padded: bool
+    """Whether it pads, so that a batch costs its longest sequence times their number."""
 
     def memory_bytes(self) -> int:
         """Memory the model takes on its device."""

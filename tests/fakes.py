@@ -52,7 +52,7 @@ class FakeScorer:
     With `once`, the path of a file, only the first poison of all workers that share it misbehaves.
     """
 
-    dtype, backend = "float32", "fake"
+    dtype, backend, padded = "float32", "fake", False
 
     def __init__(self, options: dict[str, object]) -> None:
         def number(name: str, usual: float) -> float:

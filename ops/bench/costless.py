@@ -25,6 +25,7 @@ class CostlessScorer:
     """Scores every pair by its length alone."""
 
     device, dtype, backend, depth = "cpu", "float32", "costless", 0
+    padded = False
 
     def __init__(self, budget_tokens: int) -> None:
         self.budget_tokens = budget_tokens

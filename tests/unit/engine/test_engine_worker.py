@@ -69,7 +69,7 @@ def right(answers: dict[int, Ended], requests: list[Sequences]) -> None:
         np.testing.assert_array_equal(answers[number].scores, expected(request))
 
 
-@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("depth", [0, 1, 2])
 @pytest.mark.parametrize("budget", [6, 1000])
 def test_every_request_gets_its_own_scores(site: Site, depth: int, budget: int) -> None:
     """In one batch or in many, one or two at a time on the device."""
