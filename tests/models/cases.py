@@ -10,6 +10,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
+from transformers import XLMRobertaConfig, XLMRobertaModel
 
 from batching.families.detect import detect
 from batching.families.encode import Encoder
@@ -19,6 +20,9 @@ from batching.scoring.scorer import PackedScorer
 from batching.types import Sequences
 from tests import checkpoints
 from tests.checkpoints import DOCUMENTS, SENTENCES
+from tests.checkpoints.encoders import write_sentence_modules
+from tests.checkpoints.vocab import xlm_roberta_tokenizer
+from tests.checkpoints.weights import save
 from tests.models import decoders, layerwise, prompts, references
 from tests.models.prompts import Prompt
 
@@ -57,7 +61,7 @@ def decoder(
 ) -> Case:
     """A causal language model that is asked for a verdict."""
     return Case(
-        name, make, partial(decoders.verdict, prompt=prompt, yes=yes, no=no), recipe=recipe or checkpoints.RECIPES[name], causal=True
+        name, make, partial(decoders.verdict, prompt=prompt, yes=yes, no=no), recipe=recipe or checkpoints.RECIPES.get(name), causal=True
     )
 
 
@@ -79,6 +83,18 @@ def pair_encoders() -> list[Case]:
     ]
 
 
+def roberta_bi_encoder(directory: Path) -> Path:
+    """A sentence encoder over XLM-RoBERTa (bge-m3, multilingual-e5): positions begin behind the padding token's row here too."""
+    tokenizer = xlm_roberta_tokenizer(128)
+    config = XLMRobertaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=48, type_vocab_size=1,
+        max_position_embeddings=130, pad_token_id=1,
+    )  # fmt: skip
+    save(directory, XLMRobertaModel(config), tokenizer, 0)
+    write_sentence_modules(directory, 32, pooling="mean", normalize=True, max_length=128)
+    return directory
+
+
 def embedders() -> list[Case]:
     """Query and documents alone."""
     prompts_set = {"query": "query: ", "document": "passage: "}
@@ -87,6 +103,7 @@ def embedders() -> list[Case]:
         Case("bi-encoder cls", partial(checkpoints.bi_encoder, pooling="cls"), references.sentence_encoder),
         Case("bi-encoder last", partial(checkpoints.bi_encoder, pooling="lasttoken"), references.sentence_encoder),
         Case("bi-encoder prompts", partial(checkpoints.bi_encoder, prompts=prompts_set), references.sentence_encoder),
+        Case("bi-encoder roberta", roberta_bi_encoder, references.sentence_encoder),
         Case("colbert", checkpoints.colbert, references.max_sim),
         Case("colbert expanded", partial(checkpoints.colbert, attend=True), references.late_interaction),
     ]
@@ -99,12 +116,14 @@ def language_models() -> list[Case]:
         decoder("qwen3", checkpoints.qwen3, prompts.qwen3, "yes", "no"),
         decoder("qwen3 untied", own_head, prompts.qwen3, "yes", "no", checkpoints.RECIPES["qwen3"]),
         Case("qwen3 classifier", checkpoints.qwen3_classifier, partial(decoders.classified, prompt=prompts.qwen3), causal=True),
+        decoder("qwen3 logit score", checkpoints.qwen3_logit_score, prompts.qwen3, "yes", "no"),
         decoder("mxbai_v2", checkpoints.mxbai_v2, prompts.mxbai, "1", "0"),
         decoder("bge_gemma", checkpoints.bge_gemma, prompts.bge, "Yes"),
         decoder("zerank", checkpoints.zerank, prompts.zerank, "Yes"),
         replace(decoder("ctxl", checkpoints.ctxl, prompts.ctxl, 0), unshared=True),
         Case("layerwise", layerwise.make, decoders.layerwise, causal=True),
         Case("nemotron", checkpoints.nemotron, decoders.nemotron),
+        Case("nemotron vl text", checkpoints.nemotron_vl, decoders.nemotron),
         Case("jina-v3", checkpoints.jina_v3, decoders.jina_v3, listwise=True),
     ]
 
