@@ -37,6 +37,10 @@ test-gpu:
 test-clients:
     ops/test-clients
 
+# Our OpenAPI document against a live server by Schemathesis, then 100,000 random bodies in all dialects
+fuzz: setup
+    ops/fuzz
+
 # The page in headless Chromium
 test-browser: setup
     {{bin}}/pip install -q -e ".[browser]"

@@ -59,7 +59,7 @@ def _request_name(dialect: str) -> str:
 def _operation(route: Route, by_type: dict[str, Any], examples: list[Example]) -> dict[str, Any]:
     mine = [example for example in examples if example.dialect in route.dialects and _leads(route, example.path)]
     answers = [by_type[repr(answer)] for name in route.dialects for answer in _ANSWERS[name]]
-    shapes = list(dict.fromkeys(table.error_shape(name) for name in (route.dialect, *route.dialects)))
+    shapes = _error_shapes(route)
     failed = _content(_any([by_type[repr(_ERRORS[shape])] for shape in shapes]), {})
     told = {str(status): {"description": text, "content": failed} for status, text in _STATUSES.items()}
     operation: dict[str, Any] = {
@@ -85,6 +85,12 @@ def _operation(route: Route, by_type: dict[str, Any], examples: list[Example]) -
         name = route.path.partition("{")[2].partition(":")[0]
         operation["parameters"] = [{"name": name, "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}]
     return operation
+
+
+def _error_shapes(route: Route) -> list[str]:
+    """Return how errors may be worded: a wrong body may be another dialect's than those that the path is for, unless the path is fixed."""
+    others = [] if route.path in table.FIXED or route.dialect == table.TOKENIZE else ["common", "tei", "dashscope"]
+    return list(dict.fromkeys([*(table.error_shape(name) for name in (route.dialect, *route.dialects)), *others]))
 
 
 def _leads(route: Route, path: str) -> bool:

@@ -34,7 +34,7 @@ from service.dialects.nouns import Call, Decoded, Dialect, Errors
 from service.dialects.paths import ROUTES, Route, dialect_of
 from service.schemas import RerankResult
 
-__all__ = ["DIALECTS", "ROUTES", "TOKENIZE", "Route", "call", "choose", "dialect_of", "dump", "error_shape", "read", "write"]
+__all__ = ["DIALECTS", "FIXED", "ROUTES", "TOKENIZE", "Route", "call", "choose", "dialect_of", "dump", "error_shape", "read", "write"]
 
 DIALECTS: tuple[Dialect, ...] = (
     common.DIALECT,
@@ -65,7 +65,7 @@ _BY_NAME = {dialect.name: dialect for dialect in DIALECTS}
 _TEXTS_PATHS = frozenset({"/reranking", "/v1/reranking"})
 _ITEMS_PATH = "/api/v1/rerank"
 _PLAIN_PATH = "/rerank"
-_FIXED = frozenset({"/score", "/v1/score", "/predict", "/vertex"})
+FIXED = frozenset({"/score", "/v1/score", "/predict", "/vertex"})
 """Paths that only one kind of client calls."""
 _PACKED = "application/msgpack"
 _PACKED_NAMES = (_PACKED, "application/x-msgpack", "application/vnd.msgpack")
@@ -110,7 +110,7 @@ def dump(content: Any, packed: bool) -> tuple[bytes, str]:
 
 def choose(body: Body, found: Call) -> Dialect:
     """Decide the dialect of a body that could be read; raises InvalidRequest where it says two things at once."""
-    if found.path in _FIXED:
+    if found.path in FIXED:
         return _BY_NAME[found.dialect]
     for field, rule in _RULES:
         if getattr(body, field) is not None:
