@@ -16,7 +16,7 @@ from typing import Any
 from ops.bench import load, options, report
 from ops.bench.models import cache_directory, model_path
 from ops.bench.serving import REPOSITORY, Command, costless_command, free_port, serving
-from ops.bench.workload import SHORT, count_tokens, make_requests
+from service.load.workload import SHORT, count_tokens, make_requests
 
 GOAL = 0.85
 

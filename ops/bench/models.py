@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.bench import options
-from ops.bench.workload import Shape, make_requests
+from service.load.workload import Shape, make_requests
 
 _SEED = 20
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ops.bench.workload import MIXED, Shape
+from service.load.workload import MIXED, Shape
 
 
 def parser(module: str, description: str | None) -> argparse.ArgumentParser:

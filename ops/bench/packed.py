@@ -19,7 +19,7 @@ import numpy as np
 from batching.families.card import ModelCard
 from batching.families.encode import Encoder
 from batching.types import Pack, Sequences
-from ops.bench.workload import Request
+from service.load.workload import Request
 
 
 def packs(encoded: list[Sequences], budget: int) -> list[Pack]:

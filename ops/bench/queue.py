@@ -25,7 +25,7 @@ from batching.pool import Policy, Pool, WorkerSpec
 from batching.queue import make_queue, queue_shape
 from batching.types import Sequences
 from ops.bench import options, report
-from ops.bench.stats import percentile
+from service.load.stats import percentile
 from service.runtime_dir import base
 
 GOAL_P50_US, GOAL_ENTRIES_S = 100.0, 50_000.0

@@ -23,8 +23,8 @@ from batching.families.detect import detect
 from ops.bench import load, options, report
 from ops.bench.models import BLUEPRINTS, cache_directory, model_path
 from ops.bench.serving import REPOSITORY, rerankd_command, serving
-from ops.bench.workload import count_tokens, make_requests, save
 from service import placement
+from service.load.workload import count_tokens, make_requests, save
 from service.settings import Settings
 
 GOALS = {"forward in process": 0.9, "CrossEncoder.predict": 1.4}

@@ -18,10 +18,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ops.bench.connection import Connection, Target, prepare
-from ops.bench.http11 import ResponseError
-from ops.bench.shapes import SHAPES, encode_body
-from ops.bench.workload import Request
+from service.load.connection import Connection, Target, prepare
+from service.load.http11 import ResponseError
+from service.load.shapes import SHAPES, encode_body
+from service.load.workload import Request
 
 REPOSITORY = Path(__file__).parents[2]
 _PROBE = Request("which of these is a colour?", ("red", "a stone"))

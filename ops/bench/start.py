@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from ops.bench import load, options, report
-from ops.bench.connection import Target, get
-from ops.bench.http11 import ResponseError
 from ops.bench.models import cache_directory, model_path
 from ops.bench.serving import costless_command, starting
-from ops.bench.workload import SHORT, make_requests
+from service.load.connection import Target, get
+from service.load.http11 import ResponseError
+from service.load.workload import SHORT, make_requests
 
 GOAL_S, GOAL_MB = 1.5, 200.0
 

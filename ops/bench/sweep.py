@@ -18,8 +18,8 @@ from ops.bench import load, options, report
 from ops.bench.memory import group_memory_mib
 from ops.bench.models import BLUEPRINTS, cache_directory, model_path
 from ops.bench.serving import Running, rerankd_command, serving
-from ops.bench.stats import fitted_exponent
-from ops.bench.workload import Request, Shape, count_tokens, make_requests
+from service.load.stats import fitted_exponent
+from service.load.workload import Request, Shape, count_tokens, make_requests
 
 CALLERS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 OVERLOAD = (0.5, 0.8, 1.0, 2.0, 10.0)

@@ -14,7 +14,7 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors, trainers
 from tokenizers.models import Unigram
 
-from ops.bench.workload import sentences
+from service.load.workload import sentences
 
 _XLMR_PIECES = 1_500
 """Small enough that common words are whole and long ones break up: about 1.3 tokens a word, as XLM-R has on English."""

@@ -21,7 +21,7 @@ from ops.bench.peers.catalogue import CONTENDERS, Contender, Place, local_comman
 from ops.bench.peers.environments import python_of, versions_in
 from ops.bench.peers.ratios import ratio_rows
 from ops.bench.serving import StartFailure, serving
-from ops.bench.workload import MIXED, count_tokens, make_requests, pairs, save
+from service.load.workload import MIXED, count_tokens, make_requests, pairs, save
 
 _VERSIONS = ("sentence-transformers", "transformers", "fastapi", "mosec", "onnxruntime", "openvino", "infinity-emb", "torch")
 

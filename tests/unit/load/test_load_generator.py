@@ -6,10 +6,10 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from ops.bench.connection import Target, prepare
-from ops.bench.generator import Bounds, Generator, Payload
-from ops.bench.shapes import SHAPES
-from ops.bench.stats import percentile
+from service.load.connection import Target, prepare
+from service.load.generator import Bounds, Generator, Payload
+from service.load.shapes import SHAPES
+from service.load.stats import percentile
 
 NATIVE = SHAPES["native"]
 ANSWER = b'{"results": [{"index": 0}, {"index": 1}], "usage": {"total_tokens": 40}}'

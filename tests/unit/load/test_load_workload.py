@@ -9,8 +9,8 @@ from itertools import pairwise
 
 import pytest
 
-from ops.bench.shapes import SHAPES, encode_body, reported_tokens, results_in
-from ops.bench.workload import MIXED, SHORT, Shape, document_words, make_requests, pairs, sentences
+from service.load.shapes import SHAPES, encode_body, reported_tokens, results_in
+from service.load.workload import MIXED, SHORT, Shape, document_words, make_requests, pairs, sentences
 
 
 def test_the_same_parameters_make_the_same_requests() -> None:

@@ -12,10 +12,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ops.bench.connection import Connection, Target
-from ops.bench.http11 import ResponseError
-from ops.bench.shapes import Shape, reported_tokens, results_in
-from ops.bench.stats import Answer, poisson_arrivals
+from service.load.connection import Connection, Target
+from service.load.http11 import ResponseError
+from service.load.shapes import Shape, reported_tokens, results_in
+from service.load.stats import Answer, poisson_arrivals
 
 
 @dataclass(frozen=True, slots=True)

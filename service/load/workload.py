@@ -92,7 +92,7 @@ def make_request(rng: random.Random, shape: Shape) -> Request:
 
 def make_requests(count: int, shape: Shape = MIXED, seed: int = 0) -> list[Request]:
     """Draw `count` requests; the first n of them do not depend on `count`."""
-    return [make_request(random.Random(f"{seed}/{index}"), shape) for index in range(count)]
+    return [make_request(random.Random(f"{seed}/{index}"), shape) for index in range(count)]  # noqa: S311  texts, no secret
 
 
 def save(path: Path, requests: Sequence[Request]) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.bench.http11 import ResponseError, ResponseParser, header
+from service.load.http11 import ResponseError, ResponseParser, header
 
 SIZED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 17\r\n\r\n" + b'{"results": [1]}\n'
 CHUNKED = b"HTTP/1.1 429 Too Many\r\nTransfer-Encoding: chunked\r\nRetry-After: 2\r\n\r\n5\r\nhello\r\n6;x=1\r\n world\r\n0\r\n\r\n"

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from ops.bench.workload import Request
+from service.load.workload import Request
 
 _USAGE = re.compile(rb'"total_tokens"\s*:\s*(\d+)')
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.bench.load import inside
-from ops.bench.stats import Answer, fitted_exponent, percentile, poisson_arrivals, summarize
+from service.load.runs import inside
+from service.load.stats import Answer, fitted_exponent, percentile, poisson_arrivals, summarize
 
 
 @given(st.lists(st.floats(0, 1e6), min_size=1, max_size=200), st.floats(0, 1))

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import Self, cast
 
-from ops.bench.http11 import Response, ResponseError, ResponseParser
+from service.load.http11 import Response, ResponseError, ResponseParser
 
 
 @dataclass(frozen=True, slots=True)
