@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from batching.scoring.layout import Layout
+from batching.scoring.linears import PrepackedLinear
 from batching.scoring.segments import Segments
 from batching.types import Int32s, Pack
 
@@ -32,6 +33,10 @@ class Forward(Protocol):
     backend: str
     padded: bool
 
+    def fill(self, tokens: int) -> int:
+        """How many rows more would suit a row of `tokens`; they belong to nobody."""
+        ...
+
     def arrays(self, layout: Layout) -> dict[str, Int32s]:
         """Host arrays that `hidden` needs among the batch's tensors, beside those that every batch has."""
         ...
@@ -50,8 +55,9 @@ class Forward(Protocol):
 
 
 def module_bytes(module: nn.Module) -> int:
-    """Bytes of a module's parameters and buffers."""
-    return sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
+    """Bytes of a module's parameters and buffers, and of weights that were laid out anew."""
+    packed = sum(part.nbytes for part in module.modules() if isinstance(part, PrepackedLinear))
+    return packed + sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
 
 
 @dataclass(frozen=True, slots=True)

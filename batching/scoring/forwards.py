@@ -7,6 +7,7 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from batching.errors import SettingError
 from batching.families.card import ModelCard
@@ -14,6 +15,7 @@ from batching.scoring.attention import RUNS
 from batching.scoring.batch import Batch, Forward, RowRead, read_rows
 from batching.scoring.bodies import packs, read_positions
 from batching.scoring.layout import Layout, lay_out
+from batching.scoring.linears import is_faster, prepack
 from batching.scoring.onednn import PackedEncoder, available, choose, unsupported
 from batching.scoring.onednn.weights import BODIES
 from batching.scoring.options import ForwardChoice, ScoringOptions
@@ -35,6 +37,10 @@ class OneDnnForward:
 
     def __init__(self, encoder: PackedEncoder) -> None:
         self._encoder = encoder
+
+    def fill(self, tokens: int) -> int:
+        """See `Forward`."""
+        return 0
 
     def arrays(self, layout: Layout) -> dict[str, Int32s]:
         """See `Forward`."""
@@ -68,14 +74,23 @@ def choose_forward(parts: Parts, card: ModelCard, kernel: Kernel, dtype: torch.d
             raise SettingError(f"forward 'onednn' is not possible: {reason}; use 'auto'")
         return OneDnnForward(PackedEncoder(base, dtype, read=read or "all"))
     if not packs(type(base), base.config.model_type):
+        speed_up(base, dtype, options.forward)
         return PaddedForward(base)
     if not may_prepack(base.config.model_type, base.device, dtype, options.forward) or unsupported(base) is not None:
-        return PackedForward(base, kernel.name)
+        faster = speed_up(base, dtype, options.forward)
+        return PackedForward(base, f"{kernel.name}+prepacked" if faster else kernel.name, rounds=base.device.type == "cpu")
     encoder = PackedEncoder(base, dtype, read=read or "all")
-    generic = PackedForward(base.to(dtype), kernel.name)
+    generic = PackedForward(base.to(dtype), kernel.name, rounds=True)
     probe = partial(run_generic, generic, read, read_positions(base).offset)
     faster = choose(encoder, probe, vocabulary=card.vocab_size, longest=card.max_length, seconds=CHOOSE_S).packed
     return OneDnnForward(encoder) if faster else generic
+
+
+def speed_up(base: PreTrainedModel, dtype: torch.dtype, choice: ForwardChoice) -> bool:
+    """Prepack the linears of a body on the CPU where that is faster on this machine; says if it did."""
+    if choice == "transformers" or base.device.type != "cpu" or available(dtype) is not None or not is_faster(base):
+        return False
+    return prepack(base) > 0
 
 
 @torch.inference_mode()

@@ -6,7 +6,7 @@ lengths want the sequences sorted, and results find their way back through `plac
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,6 +127,23 @@ def lay_out(pack: Pack, members: Int32s, prefix_of: Int32s | None, *, sort: bool
         places=places,
         prefixes=prefixes if (owner != NOWHERE).any() else None,
         runs=_runs(offsets, lengths, prefixes),
+    )
+
+
+def fill_up(layout: Layout, tokens: int, offset: int) -> Layout:
+    """`layout` with `tokens` more rows that belong to nobody, each a sequence of its own of id 0 at position `offset`."""
+    if not tokens:
+        return layout
+    end = len(layout.ids)
+    nobody = np.full(tokens, NOWHERE, dtype=np.int32)
+    return replace(
+        layout,
+        ids=np.append(layout.ids, np.zeros(tokens, dtype=np.int32)),
+        positions=np.append(layout.positions, np.full(tokens, offset, dtype=np.int32)),
+        types=None if layout.types is None else np.append(layout.types, np.zeros(tokens, dtype=np.int32)),
+        offsets=np.append(layout.offsets, np.arange(end + 1, end + tokens + 1, dtype=np.int32)),
+        prefixes=None if layout.prefixes is None else np.append(layout.prefixes, nobody),
+        runs=(*layout.runs, Run(start=end, count=tokens, length=1, prefix=NOWHERE)),
     )
 
 

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 
 from batching.scoring.batch import Batch, RowRead, module_bytes, read_rows
 from batching.scoring.layout import Layout
+from batching.scoring.linears import round_rows
 from batching.types import Int32s
 
 
@@ -18,12 +19,18 @@ class PackedForward:
 
     padded = False
 
-    def __init__(self, base: PreTrainedModel, backend: str) -> None:
+    def __init__(self, base: PreTrainedModel, backend: str, *, rounds: bool = False) -> None:
+        """`rounds`: run on row counts of a small set only, see `linears`."""
         self.backend = backend
         self._base = base
+        self._rounds = rounds
         self._fixed: dict[str, Any] = {}
         if "use_cache" in inspect.signature(base.forward).parameters:
             self._fixed["use_cache"] = False
+
+    def fill(self, tokens: int) -> int:
+        """See `Forward`."""
+        return round_rows(tokens) - tokens if self._rounds else 0
 
     def arrays(self, layout: Layout) -> dict[str, Int32s]:
         """See `Forward`."""

@@ -30,6 +30,10 @@ class PaddedForward:
         names = {"types": "token_type_ids", "positions": "position_ids"}
         self._fields = {name: field for name, field in names.items() if field in accepted}
 
+    def fill(self, tokens: int) -> int:
+        """See `Forward`."""
+        return 0
+
     def arrays(self, layout: Layout) -> dict[str, Int32s]:
         """See `Forward`: where each padded cell's token comes from, which cells are real, and where each token's cell is."""
         lengths, gather, real, back, width = layout.lengths, [], [], np.empty(len(layout.ids), dtype=np.int32), 0

@@ -11,7 +11,7 @@ from batching.families.base import Family
 from batching.scoring.batch import Batch, Forward, Reader, module_bytes
 from batching.scoring.bodies import Positions
 from batching.scoring.lanes import Lane
-from batching.scoring.layout import lay_out
+from batching.scoring.layout import fill_up, lay_out
 from batching.scoring.segments import Kernel, Segments, shared_arrays, shared_rows
 from batching.types import Collect, Int32s, Pack
 
@@ -76,6 +76,7 @@ class PackedScorer:
             offset=self._limits.positions.offset,
             token_types=self._family.token_types,
         )
+        layout = fill_up(layout, self._forward.fill(len(layout.ids)), self._limits.positions.offset)
         prefixes = shared_arrays(layout)
         arrays: dict[str, Int32s] = {"ids": layout.ids, "positions": layout.positions, "offsets": layout.offsets, **prefixes}
         if layout.types is not None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from batching.errors import SettingError
+from batching.scoring.linears import is_faster, prepack, round_rows
 from batching.scoring.load import load_scorer
 from batching.scoring.onednn import available
 from batching.scoring.options import ScoringOptions
@@ -55,3 +58,32 @@ def test_a_model_without_packed_forward_says_so(name: str) -> None:
     """Asking for oneDNN where there is none is a setting's error, not a slow or wrong start."""
     with pytest.raises(SettingError, match="onednn"):
         load_scorer(encoder_of(name).card, ScoringOptions(forward="onednn"))
+
+
+@pytest.mark.skipif(available() is not None, reason=str(available()))
+@pytest.mark.parametrize("name", ["modernbert mean", "gte", "deberta-v2", "qwen3", "bge_gemma", "nemotron", "colbert expanded"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_prepacked_linears_equal_the_reference(name: str, dtype: str) -> None:
+    """A body whose linears were laid out anew for oneDNN scores as before, and counts its weights."""
+    request, want = encoded(name, QUERY, PAIRS), reference_of(name, QUERY, PAIRS)
+    scorer = load_scorer(encoder_of(name).card, ScoringOptions(dtype=dtype, forward="transformers"))
+    before = scorer.memory_bytes()
+    moved = prepack(scorer._forward._base)
+    bound = FLOAT32 * scale(want) if dtype == "float32" else CASES[name].bfloat16 * float(np.ptp(want))
+    assert np.abs(scores(scorer, request) - want).max() <= bound
+    assert moved > 0
+    assert scorer.memory_bytes() == before
+
+
+def test_the_race_has_a_verdict() -> None:
+    """A body is prepacked only when a product of its own ran faster so; one without linears never is."""
+    assert is_faster(torch.nn.Linear(512, 512)) in (True, False)
+    assert not is_faster(torch.nn.LayerNorm(4))
+
+
+@given(st.integers(1, 20_000))
+def test_row_counts_are_few_and_near(tokens: int) -> None:
+    """Rounded row counts are at least what is asked for, at most a sixteenth and a step more, and their own rounding."""
+    rounded = round_rows(tokens)
+    assert tokens <= rounded <= max(tokens + 8, tokens * 17 // 16 + 1)
+    assert round_rows(rounded) == rounded

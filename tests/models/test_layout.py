@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batching.scoring.layout import NOWHERE, lay_out, owners
+from batching.scoring.layout import NOWHERE, fill_up, lay_out, owners
 from batching.types import Pack
 from tests.models.packs import pack_of
 
@@ -77,3 +77,20 @@ def test_a_shared_prefix_is_laid_out_once(requests: list[list[list[int]]], sort:
             assert layout.positions[layout.offsets[place]] == len(rows[0])
             assert layout.lengths[place] == len(row)
         number += 1
+
+
+@given(ROWS, st.integers(0, 9))
+def test_rows_of_nobody_change_no_sequence(rows: list[list[int]], spare: int) -> None:
+    """Filling up appends rows and moves nothing; the runs still tile the row."""
+    pack = pack_of(rows, splits=[1] * len(rows))
+    layout = lay_out(pack, whole(pack), None, sort=True, offset=2, token_types=True)
+    filled = fill_up(layout, spare, 2)
+    end = len(layout.ids)
+    assert filled.types is not None
+    assert layout.types is not None
+    for ours, theirs in ((filled.ids, layout.ids), (filled.positions, layout.positions), (filled.types, layout.types)):
+        assert ours[:end].tolist() == theirs.tolist()
+        assert len(ours) == end + spare
+    assert filled.places.tolist() == layout.places.tolist()
+    assert sum(run.count * run.length for run in filled.runs) == len(filled.ids) == filled.offsets[-1]
+    assert filled.positions[end:].tolist() == [2] * spare

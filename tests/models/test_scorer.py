@@ -55,6 +55,9 @@ def test_a_query_is_embedded_once() -> None:
     class Counting:
         backend, padded, weights_bytes, arrays = forward.backend, forward.padded, forward.weights_bytes, forward.arrays
 
+        def fill(self, tokens):
+            return 0
+
         def rows(self, batch, read):
             tokens.append(len(batch.layout.ids))
             return forward.rows(batch, read)
