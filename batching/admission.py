@@ -17,7 +17,7 @@ from batching.errors import Expired, Overloaded, TooLarge, Unavailable
 from batching.files import FileLock
 
 LOCK_PATIENCE_S = 0.02
-RATE_WINDOW_S, RATE_STEP_S = 10.0, 0.2
+RATE_WINDOW_S, RATE_STEP_S = 10.0, 0.1
 MIN_RETRY_S, MAX_RETRY_S = 0.1, 60.0
 
 
@@ -56,7 +56,7 @@ class Admission:
         self._lock = FileLock(directory / "admission")
         self._limit = board.shape.limit_tokens
         self._samples: deque[tuple[float, int, float]] = deque()
-        self._rate = 0.0
+        self._rate, self._ready = 0.0, 1
         self._closed = False
 
     def reserve(self, tokens: int, deadline: float | None = None) -> Reservation:
@@ -87,9 +87,7 @@ class Admission:
             raise Expired(
                 f"{tokens:,} tokens can't be scored in the {max(0.0, left_s):.3g} s that are left: the rate is {rate:,.0f} a second"
             )
-        reserved, requests = (
-            sum(column) for column in zip(*((one.reserved_tokens, one.reserved_requests) for one in self._arenas), strict=True)
-        )
+        reserved, requests = sum(one.reserved_tokens for one in self._arenas), sum(one.reserved_requests for one in self._arenas)
         needed_s = wait_s(tokens, reserved, requests, rate)
         if needed_s > left_s:
             raise Overloaded(f"the queue needs about {needed_s:.3g} s for this request, which has {left_s:.3g} s left", needed_s - left_s)
@@ -108,24 +106,30 @@ class Admission:
 
     def drain_tokens_per_s(self) -> float:
         """Tokens a second that the ready workers score while they are busy, over the last seconds; 0 before the first batch."""
-        now, (tokens, busy_s) = time.monotonic(), self._board.counters()
+        now = time.monotonic()
         if not self._samples or now - self._samples[-1][0] > RATE_STEP_S:
-            self._samples.append((now, tokens, busy_s))
+            self._measure(now)
+        return self._rate * self._ready
+
+    def _measure(self, now: float) -> None:
+        tokens, busy_s = self._board.counters()
+        self._samples.append((now, tokens, busy_s))
         while len(self._samples) > 1 and now - self._samples[0][0] > RATE_WINDOW_S:
             self._samples.popleft()
         _, old_tokens, old_busy_s = self._samples[0]
-        ready = max(1, int((self._board.slots["state"] == int(WorkerState.READY)).sum()))
+        self._ready = max(1, int((self._board.slots["state"] == int(WorkerState.READY)).sum()))
         if busy_s - old_busy_s > 0:
             self._rate = (tokens - old_tokens) / (busy_s - old_busy_s)
         elif not self._rate and busy_s > 0:
             self._rate = tokens / busy_s
-        return self._rate * ready
 
     def _check_workers(self) -> None:
         """A worker that is up, or coming back after a crash, is reason enough to accept."""
+        if self._board.any_ready():
+            return
         slots = self._board.slots
         states = slots["state"]
-        if ((states == int(WorkerState.READY)) | ((states == int(WorkerState.STARTING)) & (slots["forward_ended"] > 0))).any():
+        if ((states == int(WorkerState.STARTING)) & (slots["forward_ended"] > 0)).any():
             return
         if (states == int(WorkerState.FAILED)).all():
             raise Unavailable("no worker is up: " + bytes(slots["reason"][0]).rstrip(b"\0").decode("utf-8", "replace"), retry_after_s=30.0)

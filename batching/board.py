@@ -42,7 +42,7 @@ HEADER = np.dtype(
 
 SLOT = np.dtype(
     [
-        ("idle", "<u4"),  # first, so that its place is the slot's
+        ("idle", "<u4"),  # these two first, so that their places are known
         ("state", "<u4"),
         ("pid", "<u4"),
         ("budget_tokens", "<u4"),
@@ -72,6 +72,8 @@ SLOT = np.dtype(
         ("unused", "V168"),
     ]
 )
+STATE_AT = 4
+"""Where in a slot its state lies; a state fits one byte."""
 
 
 class WorkerState(IntEnum):
@@ -189,6 +191,10 @@ class Board:
     def idle_workers(self) -> list[int]:
         """Slots whose worker sleeps for want of work."""
         return [slot for slot, at in enumerate(self._idle_at) if self._map[at]]
+
+    def any_ready(self) -> bool:
+        """Whether any worker is ready."""
+        return any(self._map[at + STATE_AT] == int(WorkerState.READY) for at in self._idle_at)
 
     def budget_tokens(self) -> int:
         """The smallest token budget among ready workers; 0 when none is ready."""

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batching import admission
-from batching.admission import MAX_RETRY_S, MIN_RETRY_S, Admission, Reservation, wait_s
+from batching.admission import MAX_RETRY_S, MIN_RETRY_S, RATE_STEP_S, Admission, Reservation, wait_s
 from batching.arena import Arena
 from batching.board import Board, WorkerState
 from batching.errors import Expired, Overloaded, TooLarge, Unavailable
@@ -42,10 +42,11 @@ def reserved(directory: Path) -> list[tuple[int, int]]:
 
 
 def worked(directory: Path, tokens: int, busy_s: float) -> None:
-    """A worker has scored so many tokens in so many seconds."""
+    """A worker has scored so many tokens in so many seconds, and it is time for the rate to be measured again."""
     slots = Board(directory / "board").slots
     slots["tokens"][0] += tokens
     slots["busy_s"][0] += busy_s
+    time.sleep(1.5 * RATE_STEP_S)
 
 
 def test_the_limit_counts_all_owners(directory: Path) -> None:
