@@ -173,6 +173,8 @@ class Device:
         forward_s, self._landed_at = now - max(flight.began, self._landed_at), now
         self._queue.complete(work.lease, scores, forward_s)
         self._report.forward_ends(work.lease, work.pack, scores, forward_s)
+        if logger.isEnabledFor(logging.DEBUG):
+            logger.debug("batch", extra={**_told(work), "seconds": forward_s})
         if self._budget.held(work.pack.tokens):
             self._report.budget(self._budget.tokens)
         self._done()
@@ -211,12 +213,17 @@ class Device:
         """The batch failed. An accelerator may be beyond use then, which only a new process can mend; the CPU is not."""
         memory = isinstance(error, OutOfMemory)
         if not memory and not self._scorer.device.startswith("cpu"):
-            logger.error("a batch of %d entries (%s) failed on %s", work.lease.entries, work.lease.traces, self._scorer.device)
+            logger.error("a batch failed on %s", self._scorer.device, extra=_told(work))
             raise error
-        logger.error("a batch of %d entries (%s) failed", work.lease.entries, work.lease.traces, exc_info=error)
+        logger.error("a batch failed", exc_info=error, extra=_told(work))
         self._report.failure()
         reject(self._queue, work.lease, Failure.OUT_OF_MEMORY if memory else Failure.SCORING)
         self._done()
+
+
+def _told(work: Work) -> dict[str, object]:
+    """Return what log lines say of a batch; of request ids the first 16 characters."""
+    return {"request_ids": work.lease.traces, "entries": work.lease.entries, "tokens": work.pack.tokens}
 
 
 def reject(queue_: Queue, lease: Lease, failure: Failure) -> None:

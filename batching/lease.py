@@ -48,7 +48,7 @@ class Lease:
 
     @property
     def traces(self) -> str:
-        """The request ids in it, for the log."""
+        """The request ids in it, for the log: the first 16 characters of each."""
         found = {trace for share in self.shares for trace in share.table["trace"].tolist()}
         return ",".join(sorted(trace.decode("ascii", "replace") for trace in found))
 

@@ -125,8 +125,20 @@ class _Child:
 class Pool:
     """All workers of one queue. The only reaper of their leases."""
 
-    def __init__(self, directory: Path, specs: list[WorkerSpec], policy: Policy, lifeline: Lifeline, log_level: str = "INFO") -> None:
-        self._directory, self._policy, self._log_level = directory, policy, log_level
+    def __init__(
+        self,
+        directory: Path,
+        specs: list[WorkerSpec],
+        policy: Policy,
+        lifeline: Lifeline,
+        log_level: str = "INFO",
+        *,
+        log_json: bool = False,
+        name: str = "worker-",
+    ) -> None:
+        """`name`: what log lines call the workers, before their slot."""
+        self._directory, self._policy = directory, policy
+        self._log_level, self._log_json, self._name = log_level, log_json, name
         self.queue = Queue(directory)
         self._children = [_Child(slot, spec) for slot, spec in enumerate(specs)]
         self._lifeline = lifeline
@@ -170,6 +182,7 @@ class Pool:
         config = WorkerConfig(
             directory=str(self._directory), slot=child.slot, factory=spec.factory, options=spec.options, budget_tokens=spec.budget_tokens,
             max_pairs=spec.max_pairs, lifeline=self._lifeline.reading, log_level=self._log_level,
+            log_json=self._log_json, name=f"{self._name}{child.slot}",
         )  # fmt: skip
         self._set(child, "state", WorkerState.STARTING)
         if child.started_at:

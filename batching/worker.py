@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from batching import lifeline
+from batching import lifeline, logs
 from batching.bell import Bell, Ringer
 from batching.device import Budget, Device, Work, reject
 from batching.errors import StartError
@@ -53,6 +53,9 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     lifeline: int | None = None
     """A pipe's reading end; when the supervisor dies it closes, and the worker ends."""
     log_level: str = "INFO"
+    log_json: bool = False
+    name: str = ""
+    """What log lines call this process; by default `worker-SLOT`."""
 
 
 class Worker:
@@ -145,7 +148,7 @@ def load(factory: str, options: dict[str, object]) -> LoadedScorer:
 def main(argument: str) -> int:
     """Load, warm up, serve. Exit codes: 0 stopped as told, 2 the model can't be loaded, 1 anything else."""
     config = msgspec.json.decode(argument, type=WorkerConfig)
-    logging.basicConfig(level=config.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logs.set_up(config.name or f"worker-{config.slot}", level=config.log_level, as_json=config.log_json)
     if config.lifeline is not None:
         lifeline.hold(config.lifeline)
     sys.setswitchinterval(GIL_SWITCH_S)

@@ -1,90 +1,20 @@
-"""Log lines: one per event, `key=value` for people or JSON by setting, the request's id where there is one.
-
-Fields are given as `extra={...}`; no query and no document text ever reaches a line unless LOG_TEXT is set.
-"""
+"""Log lines of the service's processes, as its settings ask. How a line looks is `batching.logs`' for all processes."""
 
 from __future__ import annotations
 
 import logging
-import re
-import sys
-from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
-import msgspec
-
+from batching import logs
+from batching.logs import JsonLines, PlainLines, fields
 from service.settings import Settings
+
+__all__ = ["ACCESS", "JsonLines", "PlainLines", "fields", "set_up"]
 
 ACCESS: Final = "rerankd.access"
 """The logger of one line per request."""
-_ROOT = "rerankd"
-_BARE = re.compile(r"[!#-<>-~]+")
-"""Values that need no quotes: printable ASCII without blanks, quotes and equals signs."""
-_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
 
 
 def set_up(settings: Settings, process: str) -> logging.Logger:
     """Make the `rerankd` logger write to stderr as the settings ask; `process` names this process in every line."""
-    logger = logging.getLogger(_ROOT)
-    logger.setLevel(settings.log_level.upper())
-    logger.propagate = False
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines(process) if settings.log_json else PlainLines(process))
-    logger.handlers[:] = [handler]
-    return logger
-
-
-def fields(record: logging.LogRecord) -> dict[str, Any]:
-    """Return what was given as `extra`."""
-    return {name: value for name, value in record.__dict__.items() if name not in _STANDARD}
-
-
-class PlainLines(logging.Formatter):
-    """`2026-01-31T12:00:00.000Z INFO http-0 message key=value`."""
-
-    def __init__(self, process: str) -> None:
-        super().__init__()
-        self._process = process
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line; a traceback follows on lines of its own."""
-        values = "".join(f" {name}={_plain(value)}" for name, value in fields(record).items())
-        trace = "\n" + self.formatException(record.exc_info) if record.exc_info else ""
-        return f"{_time(record)} {record.levelname} {self._process} {_one_line(record.getMessage())}{values}{trace}"
-
-
-class JsonLines(logging.Formatter):
-    """One JSON object per line, whatever the event."""
-
-    def __init__(self, process: str) -> None:
-        super().__init__()
-        self._process = process
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
-        line = {
-            "time": _time(record),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "process": self._process,
-            "message": record.getMessage(),
-            **fields(record),
-        }
-        if record.exc_info:
-            line["trace"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(line, enc_hook=str).decode()
-
-
-def _time(record: logging.LogRecord) -> str:
-    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    text = str(value)
-    return text if _BARE.fullmatch(text) else msgspec.json.encode(text).decode()
-
-
-def _one_line(text: str) -> str:
-    return text if text.isprintable() else msgspec.json.encode(text).decode()
+    return logs.set_up(process, level=settings.log_level, as_json=settings.log_json)

@@ -53,11 +53,11 @@ class Supervisor:
         self.address = listen.address(self._sockets, tls=bool(settings.tls_cert))
         self._runtime = RuntimeDir(base(dict(os.environ), settings.runtime_dir), instance_name(settings, self.address))
         self._lifeline = Lifeline()
-        self._pools = [self._make_pool(index, model) for index, model in enumerate(models)]
+        self._pools = [self._make_pool(index, model, len(models)) for index, model in enumerate(models)]
         self._http = self._make_http(models)
         self._said_ready = False
 
-    def _make_pool(self, index: int, model: ModelPlan) -> Pool:
+    def _make_pool(self, index: int, model: ModelPlan, models: int) -> Pool:
         directory = self._runtime.path / str(index)
         shape = queue_shape(
             workers=len(model.workers),
@@ -67,7 +67,13 @@ class Supervisor:
         )
         make_queue(directory, shape)
         return Pool(
-            directory, model.workers, Policy(forward_limit_s=self._settings.forward_limit), self._lifeline, self._settings.log_level.upper()
+            directory,
+            model.workers,
+            Policy(forward_limit_s=self._settings.forward_limit),
+            self._lifeline,
+            self._settings.log_level,
+            log_json=self._settings.log_json,
+            name="worker-" if models == 1 else f"worker-{index}-",
         )
 
     def _make_http(self, models: Sequence[ModelPlan]) -> HttpPool:
