@@ -69,8 +69,9 @@ def make_state(settings: Settings, served: Sequence[Served], process_index: int,
     metrics = Metrics(models.names, dialects, process_index, shared, keys.names if settings.metrics_per_key else None)
     metrics.watch(EngineCollector(models.views))
     rates = RateLimits(settings.rate_limit_requests, settings.rate_limit_tokens, shared)
-    threads = ThreadPoolExecutor(thread_count(settings.workers), thread_name_prefix="tokenize")
-    reranker = Reranker(settings, models, metrics, threads)
+    count = thread_count(settings.workers)
+    threads = ThreadPoolExecutor(count, thread_name_prefix="tokenize")
+    reranker = Reranker(settings, models, metrics, threads, several=count > 1)
     return State(settings, models, metrics, keys, rates, reranker, threads)
 
 

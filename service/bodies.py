@@ -43,17 +43,27 @@ def _too_large(limit: int) -> TooLarge:
     return TooLarge(f"body: larger than the {limit} bytes allowed ({PREFIX}MAX_BODY_BYTES)", "body")
 
 
+WATCH_AFTER_S = 0.02
+
+
 class HangUp:
-    """While its `async with` block runs, a caller who disconnects cancels it; the block then ends with Cancelled."""
+    """While its `async with` block runs, a caller who disconnects cancels it; the block then ends with Cancelled.
+
+    The watch begins after WATCH_AFTER_S: most calls are answered by then, and spared its cost.
+    """
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
         self._gone = False
+        self._watcher: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> HangUp:
         self._task = asyncio.current_task()
-        self._watcher = asyncio.ensure_future(self._watch())
+        self._alarm = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._begin)
         return self
+
+    def _begin(self) -> None:
+        self._watcher = asyncio.ensure_future(self._watch())
 
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
@@ -63,6 +73,8 @@ class HangUp:
             self._task.cancel()
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._watcher.cancel()
+        self._alarm.cancel()
+        if self._watcher is not None:
+            self._watcher.cancel()
         if self._gone and self._task is not None and self._task.uncancel() == 0 and kind is asyncio.CancelledError:
             raise Cancelled("the caller hung up")

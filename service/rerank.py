@@ -24,7 +24,8 @@ from service.settings import Settings
 log = logging.getLogger("rerankd.rerank")
 
 INLINE_TOKENS = 4096
-"""A call of about this size is tokenized on the event loop, in a few ms: a thread's round trip costs more than it spares others."""
+"""A call of at most about this size that comes alone is tokenized on the event loop: a thread's round trip would only take longer.
+With others under way threads pay, where there are cores for them."""
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,10 +39,11 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reranker:
-    """Ranks documents with the served models; `threads` tokenize."""
+    """Ranks documents with the served models; `threads` tokenize, at once where there are `several`."""
 
-    def __init__(self, settings: Settings, models: Models, metrics: Metrics, threads: Executor) -> None:
+    def __init__(self, settings: Settings, models: Models, metrics: Metrics, threads: Executor, *, several: bool = False) -> None:
         self._settings, self._models, self._metrics, self._threads = settings, models, metrics, threads
+        self._several, self._under_way = several, 0
 
     async def rank(self, requests: Sequence[RerankRequest], context: Context) -> list[RerankResult]:
         """Return one result per request, in order.
@@ -50,13 +52,20 @@ class Reranker:
         """
         if not requests:
             return []
+        self._under_way += 1
+        try:
+            return await self._rank(requests, context)
+        finally:
+            self._under_way -= 1
+
+    async def _rank(self, requests: Sequence[RerankRequest], context: Context) -> list[RerankResult]:
         model = self._models.pick(requests[0].model)
         ranking.check_size(requests, self._settings.max_documents)
         plans = [ranking.plan(request, model, self._settings) for request in requests]
         estimate = sum(plan.estimated_tokens for plan in plans)
         with model.queue.reserve(estimate, context.deadline) as reservation:
             began = time.monotonic()
-            prepared = _prepare_all(plans) if estimate <= INLINE_TOKENS else await self._prepare_aside(plans)
+            prepared = await self._prepare(plans, estimate)
             told = Told(request_id=context.request_id, started=context.started, tokenize_s=time.monotonic() - began)
             tokens = sum(one.encoded.sequences.tokens for one in prepared)
             reservation.adjust(tokens)
@@ -66,7 +75,10 @@ class Reranker:
         self._tell(plans, results, context)
         return results
 
-    async def _prepare_aside(self, plans: Sequence[Plan]) -> list[Prepared]:
+    async def _prepare(self, plans: Sequence[Plan], estimate: int) -> list[Prepared]:
+        alone = self._under_way <= 1 or not self._several
+        if alone and estimate <= INLINE_TOKENS:
+            return _prepare_all(plans)
         return await asyncio.get_running_loop().run_in_executor(self._threads, _prepare_all, plans)
 
     def _tell(self, plans: Sequence[Plan], results: Sequence[RerankResult], context: Context) -> None:
