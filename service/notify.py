@@ -42,7 +42,7 @@ class Notifier:
     def ready(self, status: str, address: str) -> None:
         """Say that requests are answered from now on, and where."""
         self._status = status
-        self._send(f"READY=1\nSTATUS={_line(status)}\nX_RERANKD_ADDRESS={_line(address)}\nMAINPID={os.getpid()}")
+        self._send(f"READY=1\nSTATUS={_line(status)}\nX_RERANKD_ADDRESS={_line(address)}")
 
     def status(self, status: str) -> None:
         """Say in one line how the service is, unless that was the last thing said."""

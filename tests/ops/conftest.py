@@ -72,7 +72,7 @@ def running(command: list[str], log: Path, environ: dict[str, str] | None = None
 
 
 @contextlib.contextmanager
-def serving(directory: Path, port: int) -> Iterator[str]:
+def serving(directory: Path, port: int, drain_grace: float = 0) -> Iterator[str]:
     """A ready service on a port; gives its address."""
     command = [
         sys.executable,
@@ -86,7 +86,7 @@ def serving(directory: Path, port: int) -> Iterator[str]:
         "--workers",
         "2",
     ]
-    environ = {"RERANKER_REPLICAS": "1", "RERANKER_RUNTIME_DIR": str(directory), "RERANKER_DRAIN_GRACE": "0"}
+    environ = {"RERANKER_REPLICAS": "1", "RERANKER_RUNTIME_DIR": str(directory), "RERANKER_DRAIN_GRACE": str(drain_grace)}
     where, log = f"http://127.0.0.1:{port}", directory / f"service-{port}.log"
     with running(command, log, environ) as process:
 
