@@ -55,6 +55,7 @@ class Admission:
         self._board, self._arenas, self._mine = board, arenas, arenas[index]
         self._lock = FileLock(directory / "admission")
         self._limit = board.shape.limit_tokens
+        self._alone = len(arenas) == 1  # then nobody can come between reading and adding
         self._samples: deque[tuple[float, int, float]] = deque()
         self._rate, self._ready = 0.0, 1
         self._closed = False
@@ -75,7 +76,7 @@ class Admission:
                 self.add(tokens, 1)
                 return Reservation(self, tokens)
         finally:
-            self._lock.release()
+            self._release()
         raise Overloaded(
             f"the queue is full: {reserved:,} of {self._limit:,} tokens are taken", self.retry_after_s(reserved + tokens - self._limit)
         )
@@ -136,11 +137,17 @@ class Admission:
         raise Unavailable("the model is still loading", retry_after_s=2.0)
 
     def _acquire(self) -> None:
+        if self._alone:
+            return
         patience = time.monotonic() + LOCK_PATIENCE_S
         while not self._lock.try_acquire():
             if time.monotonic() > patience:
                 raise Overloaded("admission is busy", retry_after_s=MIN_RETRY_S)
             time.sleep(0)
+
+    def _release(self) -> None:
+        if not self._alone:
+            self._lock.release()
 
     def close(self) -> None:
         """Close the lock's file."""
