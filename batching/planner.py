@@ -40,7 +40,7 @@ class Limits:
     max_pairs: int | None = None
     sharers: int = 1
     suspects: bool = True
-    """Whether an entry that was there when a worker died may be taken (always alone)."""
+    """Whether an entry that was there when a worker died may be taken (always alone). If not, and it is next, nothing is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +63,10 @@ def plan(waiting: Waiting, limits: Limits, now: float, virtual_time: float) -> P
     """
     unwanted = waiting.cancelled | (waiting.deadline <= now)
     drop = unwanted.nonzero()[0]
-    wanted = ~unwanted if limits.suspects else ~unwanted & (waiting.attempts == 0)
-    live = wanted.nonzero()[0]
-    if not live.size:
-        return Plan(live, drop, virtual_time)
+    live = (~unwanted).nonzero()[0]
     order = live[np.lexsort((live, waiting.priority[live], waiting.start_tag[live]))] if len(live) > 1 else live
+    if not live.size or (waiting.attempts[order[0]] and not limits.suspects):
+        return Plan(order[:0], drop, virtual_time)
     first = order[0]
     alone = waiting.attempts[first] or len(live) == 1
     take = order[:1] if alone else _fill(order[waiting.attempts[order] == 0], waiting, limits)

@@ -105,6 +105,9 @@ class QueueModel(RuleBasedStateMachine):
     def unwanted(self, entry: Entry) -> bool:
         return entry.state is State.WAITING and (entry.cancelled or entry.deadline <= self.now)
 
+    def suspects(self) -> bool:
+        return any(entry.state is State.WAITING and entry.attempts for entry in self.entries)
+
     def drop(self) -> None:
         for entry in self.entries:
             if self.unwanted(entry):

@@ -50,7 +50,7 @@ class QueueAgainstList(QueueModel):
         lease = self.queue.lease(worker, Limits(BUDGET, suspects=suspects), self.now)
         self.drop()
         if lease is None:
-            assert not [one for one in self.entries if one.state is State.WAITING and (suspects or not one.attempts)]
+            assert not [one for one in self.entries if one.state is State.WAITING and (suspects or not self.suspects())]
             return
         pack, entries = self.queue.pack(lease), [self.entry(share.arena, row) for share in lease.shares for row in share.rows.tolist()]
         assert pack.ids.tolist() == [token for entry in entries for token in entry.request.ids.tolist()]
