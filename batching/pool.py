@@ -34,7 +34,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     backoff_s: float = 0.25
     max_backoff_s: float = 30.0
     max_crashes: int = 5
-    """Crashes in a row, none of them after a successful forward, before the worker is given up."""
+    """Crashes in a row, no batch scored in between, before the worker is given up: for good if it never got ready, else for a while."""
 
 
 class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +73,8 @@ class ChildView:
     forward_running_s: float
     crashes: int
     ended_age_s: float
+    was_ready: bool
+    """Whether its last process got as far as being ready: then its requests may be what kills it, and a later start may do."""
 
 
 def next_action(child: ChildView, policy: Policy) -> Action:
@@ -89,7 +91,10 @@ def next_action(child: ChildView, policy: Policy) -> Action:
 
 def _start_again(child: ChildView, policy: Policy) -> Action:
     if child.crashes >= policy.max_crashes:
-        return Action.GIVE_UP if child.state != "failed" else Action.NOTHING
+        if child.state != "failed":
+            return Action.GIVE_UP
+        if not child.was_ready:
+            return Action.NOTHING
     return Action.SPAWN if child.ended_age_s >= backoff_s(child.crashes, policy) else Action.NOTHING
 
 
@@ -106,10 +111,12 @@ class _Child:
         self.process: subprocess.Popen[bytes] | None = None
         self.started_at = self.ended_at = 0.0
         self.crashes = self.batches_before = 0
+        self.was_ready = False
         self.killed_for = ""
 
     def view(self, worker: WorkerView, now: float) -> ChildView:
         code = self.process.poll() if self.process else None
+        self.was_ready |= worker.state == "ready"
         return ChildView(
             running=self.process is not None,
             exit_code=code,
@@ -119,6 +126,7 @@ class _Child:
             forward_running_s=min(worker.forward_running_s, now - self.started_at),
             crashes=self.crashes,
             ended_age_s=now - self.ended_at,
+            was_ready=self.was_ready,
         )
 
 
@@ -187,7 +195,7 @@ class Pool:
         self._set(child, "state", WorkerState.STARTING)
         if child.started_at:
             self.queue.board.slots["restarts"][child.slot] += 1
-        child.started_at, child.killed_for = now, ""
+        child.started_at, child.killed_for, child.was_ready = now, "", False
         child.batches_before = int(self.queue.board.slots["batches"][child.slot])
         command = [sys.executable, "-m", "batching.worker", msgspec.json.encode(config).decode()]
         child.process = subprocess.Popen(command, env={**os.environ, **spec.environment}, pass_fds=(self._lifeline.reading,))
@@ -218,7 +226,8 @@ class Pool:
     def failed(self) -> str | None:
         """Why no worker of this pool will ever be ready, if that is so."""
         workers = self.workers()
-        return workers[0].reason if all(worker.state == "failed" for worker in workers) else None
+        hopeless = all(worker.state == "failed" and not child.was_ready for worker, child in zip(workers, self._children, strict=True))
+        return workers[0].reason if hopeless else None
 
     def stop(self, limit_s: float) -> None:
         """Ask every worker to finish what it has leased; kill what has not after `limit_s`."""

@@ -106,7 +106,7 @@ def misbehave(mode: str) -> None:
     if mode == "exit":
         os._exit(3)
     if mode == "segfault":
-        os.kill(os.getpid(), signal.SIGSEGV)
+        signal.raise_signal(signal.SIGSEGV)
     if mode == "raise":
         raise RuntimeError("poison")
     if mode == "hang":

@@ -12,7 +12,15 @@ from batching.pool import Action, ChildView, Policy, backoff_s, exit_words, next
 
 POLICY = Policy(forward_limit_s=10.0, load_limit_s=100.0, backoff_s=0.25, max_backoff_s=30.0, max_crashes=5)
 WELL = ChildView(
-    running=True, exit_code=None, state="ready", age_s=50.0, heartbeat_age_s=0.05, forward_running_s=0.0, crashes=0, ended_age_s=99.0
+    running=True,
+    exit_code=None,
+    state="ready",
+    age_s=50.0,
+    heartbeat_age_s=0.05,
+    forward_running_s=0.0,
+    crashes=0,
+    ended_age_s=99.0,
+    was_ready=True,
 )
 GONE = replace(WELL, running=False, state="starting")
 
@@ -26,6 +34,7 @@ views = st.builds(
     forward_running_s=st.floats(0, 1000),
     crashes=st.integers(0, 8),
     ended_age_s=st.floats(0, 1000),
+    was_ready=st.booleans(),
 )
 
 
@@ -56,10 +65,12 @@ def test_whoever_ended_is_buried_first(view: ChildView) -> None:
 
 @given(views.filter(lambda view: view.exit_code is None and not view.running))
 def test_a_slot_is_filled_until_it_is_given_up(view: ChildView) -> None:
-    """An empty slot is waited for, filled, given up once, or left: never killed or buried."""
+    """An empty slot is waited for, filled, given up (once), or left: never killed or buried. What was ready before is tried again."""
     action = next_action(view, POLICY)
-    if view.crashes >= POLICY.max_crashes:
-        assert action is (Action.NOTHING if view.state == "failed" else Action.GIVE_UP)
+    if view.crashes >= POLICY.max_crashes and view.state != "failed":
+        assert action is Action.GIVE_UP
+    elif view.crashes >= POLICY.max_crashes and not view.was_ready:
+        assert action is Action.NOTHING
     else:
         assert action is (Action.SPAWN if view.ended_age_s >= backoff_s(view.crashes, POLICY) else Action.NOTHING)
 
