@@ -25,7 +25,7 @@ from batching.files import create, map_whole
 from batching.types import Float32s, Int32s
 
 MAGIC = b"rerankdA"
-VERSION = 1
+VERSION = 2
 HEADER_BYTES = 4096
 ROW_BYTES = 128
 KIND_TOKENS = 1
@@ -71,12 +71,12 @@ ROW = np.dtype(
         ("leased_at", "<f8"),
         ("forward_s", "<f4"),
         ("batch_tokens", "<u4"),
-        ("unused", "V8"),
+        ("ended_at", "<f8"),
     ]
 )
 OWNER_FIELDS = struct.Struct("<IIHHIQdddQIIII16sIIII")
 """The fields of a row that the owner writes when it puts an entry: all up to and with `failure`, in order."""
-ALL_FIELDS = struct.Struct(OWNER_FIELDS.format + "dfI8x")
+ALL_FIELDS = struct.Struct(OWNER_FIELDS.format + "dfId")
 """A whole row, for reading one: far quicker than field by field."""
 
 
@@ -133,6 +133,7 @@ class Row(NamedTuple):
     leased_at: float
     forward_s: float
     batch_tokens: int
+    ended_at: float
 
 
 def spans(starts: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ import asyncio
 import os
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
@@ -22,7 +22,7 @@ from batching.bell import Bell, Ringer
 from batching.board import Board, WorkerState, WorkerView
 from batching.cut import cut
 from batching.errors import Expired, RerankdError, ScoringFailed, Unavailable, WorkerLost
-from batching.owner import Ended, Owner, Stamp
+from batching.owner import Ended, Owner, Stamp, Stay
 from batching.queue import Failure, owner_bell, worker_bell
 from batching.states import LEASED, WAITING, State
 from batching.types import Float32s, Sequences
@@ -60,6 +60,8 @@ class Scored:
     forward_s: float = 0.0
     entries: int = 0
     batch_tokens: int = 0
+    stays: list[Stay] = field(default_factory=list)
+    """Of every entry, in the order in which they ended."""
 
 
 class _Job:
@@ -87,6 +89,7 @@ class _Job:
         scored.queue_s = max(scored.queue_s, ended.queue_s)
         scored.forward_s = max(scored.forward_s, ended.forward_s)
         scored.batch_tokens = max(scored.batch_tokens, ended.batch_tokens)
+        scored.stays.append(ended.stay)
         scored.entries += 1
         if not self.places and not self.unput and not self.future.done():
             self.future.set_result(None)

@@ -37,16 +37,40 @@ class Stamp(NamedTuple):
     trace: bytes
 
 
+class Stay(NamedTuple):
+    """Where an entry was: times in monotonic seconds, `forward_s` in seconds, the batch's tokens, the slot of its worker."""
+
+    put_at: float
+    leased_at: float
+    ended_at: float
+    forward_s: float
+    batch_tokens: int
+    worker: int
+
+
 class Ended(NamedTuple):
-    """An entry that came to an end; `scores` float32 [n], copied, where it is DONE. Times in seconds."""
+    """An entry that came to an end; `scores` float32 [n], copied, where it is DONE, and `stay` then whole."""
 
     row: int
     state: State
     scores: Float32s | None
-    queue_s: float
-    forward_s: float
-    batch_tokens: int
+    stay: Stay
     failure: int
+
+    @property
+    def queue_s(self) -> float:
+        """Seconds it waited."""
+        return self.stay.leased_at - self.stay.put_at
+
+    @property
+    def forward_s(self) -> float:
+        """Seconds of its batch's forward pass."""
+        return self.stay.forward_s
+
+    @property
+    def batch_tokens(self) -> int:
+        """Real tokens of its batch."""
+        return self.stay.batch_tokens
 
 
 @dataclass(slots=True)
@@ -165,7 +189,8 @@ class Owner(Generic[Holder]):
     def _ended(self, row: int, state: State, used: _Used[Holder]) -> Ended:
         fields = self.arena.row(row)
         scores = self.arena.floats[used.scores_at : used.scores_at + used.scores].copy() if state is State.DONE else None
-        return Ended(row, state, scores, fields.leased_at - fields.put_at, fields.forward_s, fields.batch_tokens, fields.failure)
+        stay = Stay(fields.put_at, fields.leased_at, fields.ended_at, fields.forward_s, fields.batch_tokens, fields.worker)
+        return Ended(row, state, scores, stay, fields.failure)
 
     def _set_high(self, high: int) -> None:
         self._high = high

@@ -11,6 +11,7 @@ Putting and collecting are the owner's side: `batching/client.py`.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -161,7 +162,7 @@ class Queue:
 
     def complete(self, lease: Lease, scores: Float32s, forward_s: float) -> None:
         """Write the raw scores (float32, in the pack's order) where the pairs lie and move the entries to DONE."""
-        at, tokens = 0, sum(int(share.table["tokens"].sum()) for share in lease.shares)
+        at, tokens, now = 0, sum(int(share.table["tokens"].sum()) for share in lease.shares), time.monotonic()
         for share in lease.shares:
             count = int(share.table["scores"].sum())
             arena, held = self.arenas[share.arena], self._held(share)
@@ -171,6 +172,7 @@ class Queue:
                 arena.write_scores(share.table[held], scores[at : at + count][np.repeat(held, share.table["scores"])])
             arena.rows["forward_s"][share.rows[held]] = forward_s
             arena.rows["batch_tokens"][share.rows[held]] = tokens
+            arena.rows["ended_at"][share.rows[held]] = now
             at += count
         self._finish(lease, State.DONE)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -15,7 +16,7 @@ from litestar.config.cors import CORSConfig
 from litestar.exceptions import HTTPException
 
 from batching.errors import RerankdError
-from service import routes_docs, routes_health, routes_info
+from service import routes_docs, routes_health, routes_info, tracing
 from service.auth import KeyRing
 from service.dialects import table
 from service.dialects.errors import error_body
@@ -55,7 +56,7 @@ def create_app(settings: Settings, served: Sequence[Served], process_index: int,
         request_max_body_size=None,
     )
     app.state.rerankd, app.state.drain, app.state.reload = state, state.drain, state.reload
-    app.asgi_handler = Outermost(app.asgi_handler, state.metrics)
+    app.asgi_handler = Outermost(app.asgi_handler, state.metrics, state.tracing)
     return app
 
 
@@ -72,7 +73,7 @@ def make_state(settings: Settings, served: Sequence[Served], process_index: int,
     count = thread_count(settings.workers)
     threads = ThreadPoolExecutor(count, thread_name_prefix="tokenize")
     reranker = Reranker(settings, models, metrics, threads, several=count > 1)
-    return State(settings, models, metrics, keys, rates, reranker, threads)
+    return State(settings, models, metrics, keys, rates, reranker, threads, tracing.open_tracing(settings, models, process_index))
 
 
 def thread_count(processes: int) -> int:
@@ -121,3 +122,5 @@ async def _serving(state: State) -> AsyncIterator[None]:
     finally:
         await state.models.close()
         state.threads.shutdown(wait=False, cancel_futures=True)
+        if state.tracing is not None:
+            await asyncio.to_thread(state.tracing.close)

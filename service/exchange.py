@@ -17,6 +17,7 @@ from service.dialects.nouns import Call
 from service.logs import ACCESS
 from service.metrics import NO_DIALECT, Metrics
 from service.schemas import RerankResult
+from service.tracing import Trace, Tracing
 
 KEY = "rerankd"
 """Where a scope keeps its Exchange."""
@@ -43,6 +44,7 @@ class Exchange:
         "status",
         "timing",
         "tokens",
+        "trace",
     )
 
     def __init__(self, scope: HTTPScope) -> None:
@@ -61,6 +63,8 @@ class Exchange:
         self.timing = ""
         self.model = ""
         self.documents = self.tokens = 0
+        self.trace: Trace | None = None
+        """Set where calls are traced."""
 
     @classmethod
     def of(cls, scope: Scope) -> Exchange:
@@ -85,8 +89,8 @@ class Exchange:
 class Outermost:
     """Wraps the application's ASGI handler."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing | None = None) -> None:
+        self._app, self._metrics, self._tracing = app, metrics, tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one exchange; anything but HTTP passes through."""
@@ -118,6 +122,8 @@ class Outermost:
             self._metrics.in_flight.dec()
             self._metrics.closed(call.dialect or NO_DIALECT, exchange.status or 499)
             self._metrics.key_seen(exchange.key, 1, exchange.tokens)
+            if self._tracing is not None:
+                self._tracing.tell(exchange)
             if exchange.reason:
                 self._metrics.rejections.labels(exchange.reason).inc()
         level = logging.INFO if call is not None or exchange.status == 500 else logging.DEBUG

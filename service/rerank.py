@@ -20,6 +20,7 @@ from service.models import Models
 from service.ranking import Plan, Prepared, Told
 from service.schemas import RerankRequest, RerankResult
 from service.settings import Settings
+from service.tracing import Trace
 
 log = logging.getLogger("rerankd.rerank")
 
@@ -36,6 +37,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     deadline: float
     charge: Callable[[int], None]
     """Told the call's real tokens as soon as they are counted."""
+    trace: Trace | None = None
+    """Told what happened when, where calls are traced."""
 
 
 class Reranker:
@@ -70,7 +73,11 @@ class Reranker:
             tokens = sum(one.encoded.sequences.tokens for one in prepared)
             reservation.adjust(tokens)
             context.charge(tokens)
+            if context.trace is not None:
+                context.trace.tokenized(model.name, began, tokens)
             scored = await _score_all(prepared, context)
+        if context.trace is not None:
+            context.trace.scored(scored)
         results = [ranking.conclude(one, answer, told) for one, answer in zip(prepared, scored, strict=True)]
         self._tell(plans, results, context)
         return results

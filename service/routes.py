@@ -17,6 +17,7 @@ from service.packing import packed
 from service.rerank import Context
 from service.state import State
 from service.tokenizing import tokenize
+from service.tracing import Trace
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -40,6 +41,7 @@ async def rerank(request: AnyRequest) -> Response[bytes]:
         started=exchange.started,
         deadline=deadline,
         charge=lambda tokens: state.rates.charge(exchange.caller, tokens),
+        trace=exchange.trace,
     )
     async with HangUp(request.receive):
         results = await state.reranker.rank(decoded.requests, context)
@@ -64,6 +66,8 @@ def begin(state: State, exchange: Exchange) -> Call:
         exchange.path, exchange.headers, max_documents=state.settings.max_documents, request_id=exchange.request_id
     )
     state.metrics.in_flight.inc()
+    if state.tracing is not None:
+        exchange.trace = Trace()
     key = state.keys.admit(exchange.headers)
     if key is not None:
         exchange.key = exchange.caller = key.name

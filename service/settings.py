@@ -143,6 +143,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_level: Annotated[Literal["debug", "info", "warning", "error"], About("Least severe log line that is written.")] = "info"
     log_json: Annotated[bool, About("Log lines as JSON objects.")] = False
     log_text: Annotated[bool, About("Log queries and documents (debug level). They may be private.")] = False
+    otlp_endpoint: Annotated[
+        str | None,
+        About(
+            "Where OpenTelemetry traces of rerank calls are sent, over HTTP; needs the extra `otel`.",
+            none="none",
+            pattern=r"https?://\S+",
+            takes="a URL (http://collector:4318)",
+        ),
+    ] = None
     metrics_auth: Annotated[bool, About("Ask for a key on /metrics too.")] = False
     metrics_per_key: Annotated[bool, About("Count requests and tokens per key; the label is the key's name or the start of its hash.")] = (
         False

@@ -17,6 +17,7 @@ from service.models import Models
 from service.rate_limits import RateLimits
 from service.rerank import Reranker
 from service.settings import Settings
+from service.tracing import Tracing
 
 log = logging.getLogger("rerankd.http")
 
@@ -32,6 +33,7 @@ class State:
     rates: RateLimits
     reranker: Reranker
     threads: Executor
+    tracing: Tracing | None = None
     draining: bool = False
 
     @classmethod

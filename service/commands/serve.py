@@ -9,7 +9,7 @@ from typing import Any
 
 import rich_click as click
 
-from service import logs, model_files, placement
+from service import logs, model_files, placement, tracing
 from service.commands.options import setting_options, settings_of
 from service.settings import Settings
 from service.supervisor import ModelPlan, Supervisor
@@ -30,6 +30,7 @@ def plan(settings: Settings) -> list[ModelPlan]:
     """Find every model and decide its workers. Raises StartError."""
     machine = placement.look(dict(os.environ))
     placement.devices(settings, machine)
+    tracing.check(settings)
     cards = model_files.cards(settings)
     for card in cards:
         log.info(

@@ -16,6 +16,7 @@ from batching.errors import Expired, InvalidRequest
 from batching.families.base import Family, Piece
 from batching.families.card import ModelCard
 from batching.families.encode import Encoded
+from batching.owner import Stay
 from batching.types import Float32s, Sequences
 from service.models import Served
 from service.settings import Settings
@@ -101,6 +102,7 @@ class FakeScored:
     raw: Float32s
     queue_s: float = 0.002
     forward_s: float = 0.003
+    stays: list[Stay] = field(default_factory=list)
 
 
 @dataclass
@@ -166,7 +168,8 @@ class FakeClient:
         sums = np.add.reduceat(sequences.ids, ends - sequences.lengths) if len(ends) else np.zeros(0)
         raw = (sums / np.maximum(sequences.lengths, 1)).astype(np.float32)
         raw[list(self.nan_at)] = np.nan
-        return FakeScored(raw)
+        now = time.monotonic()
+        return FakeScored(raw, stays=[Stay(now - 0.005, now - 0.004, now, 0.003, len(sequences.ids), 0)])
 
     def view(self) -> QueueView:
         return QueueView(limit_tokens=1000, reserved_tokens=0, waiting_tokens=0, waiting_entries=0, leased_entries=0, oldest_wait_s=0.0,
