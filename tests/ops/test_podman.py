@@ -11,21 +11,22 @@ from pathlib import Path
 import pytest
 import yaml
 
+from service.settings import Settings
 from tests.ops.tools import OPS, ROOT
 
 PODMAN = OPS / "podman"
 QUADLET = shutil.which("quadlet", path="/usr/libexec/podman:/usr/lib/podman:/usr/local/libexec/podman")
 KNOWN = {
-    "Container": "Image ContainerName AutoUpdate Network PublishPort Volume Environment EnvironmentFile Secret ShmSize ReadOnly NoNewPrivileges "
-    "DropCapability Ulimit PidsLimit Notify StopTimeout ReloadSignal HealthCmd HealthInterval HealthTimeout HealthRetries HealthStartPeriod "
+    "Container": "Image ContainerName AutoUpdate Network PublishPort Volume Environment EnvironmentFile Secret PodmanArgs ReadOnly NoNewPrivileges "
+    "DropCapability Ulimit Notify HealthCmd HealthInterval HealthTimeout HealthRetries HealthStartPeriod "
     "HealthOnFailure AddDevice SecurityLabelDisable",
     "Volume": "VolumeName",
     "Network": "NetworkName",
     "Unit": "Description After Wants",
-    "Service": "Restart RestartSec TimeoutStartSec TimeoutStopSec",
+    "Service": "ExecReload Restart RestartSec TimeoutStartSec TimeoutStopSec",
     "Install": "WantedBy",
 }
-"""Keys of podman-systemd.unit(5), Podman 5, that are used here: a misspelt one would make the generator refuse the unit."""
+"""Keys of podman-systemd.unit(5), Podman 4.6, that are used here: a misspelt one would make the generator refuse the unit."""
 
 
 def lines(path: Path) -> list[tuple[str, str, str]]:
@@ -68,8 +69,10 @@ def test_podman_makes_units_of_them() -> None:
 
 def test_the_stop_times_fit_together() -> None:
     """systemd waits longer than podman, which waits longer than the service drains."""
-    values = {key: value for _, key, value in lines(PODMAN / "rerankd.container")}
-    assert 40 < int(values["StopTimeout"]) < int(values["TimeoutStopSec"].removesuffix("s"))
+    found = lines(PODMAN / "rerankd.container")
+    unit = next(int(value.removesuffix("s")) for _, key, value in found if key == "TimeoutStopSec")
+    podman = next(int(value.removeprefix("--stop-timeout=")) for _, _, value in found if value.startswith("--stop-timeout="))
+    assert Settings().drain_timeout + 20 < podman < unit
 
 
 def test_compose_mounts_what_there_is_and_names_no_registry() -> None:
