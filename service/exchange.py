@@ -37,6 +37,7 @@ class Exchange:
         "key",
         "method",
         "model",
+        "owner",
         "path",
         "reason",
         "request_id",
@@ -55,6 +56,8 @@ class Exchange:
         self.call: Call | None = None
         """Set on rerank paths only, which are the ones that are counted."""
         self.key: str | None = None
+        self.owner = b""
+        """The key's hash."""
         client = scope["client"]
         self.caller = client[0] if client else ""
         """Whose rate this counts against: the key's name, or the address."""

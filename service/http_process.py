@@ -62,10 +62,10 @@ def build(directory: Path, index: int, plan: ServicePlan) -> Litestar:
     """The application, its queues not yet open."""
     from batching.client import QueueClient
     from service.app import create_app
-    from service.models import Served, open_encoder
+    from service.models import Served, open_served
 
     def served(one: ServedPlan) -> Served:
-        return Served(one.card, open_encoder(one.card, plan.settings, len(plan.served)), lambda: QueueClient.open(Path(one.queue), index))
+        return open_served(one.card, plan.settings, len(plan.served), lambda: QueueClient.open(Path(one.queue), index))
 
     return create_app(plan.settings, [served(one) for one in plan.served], index, metrics_directory(directory))
 

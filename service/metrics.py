@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, values
 from prometheus_client.exposition import choose_encoder
@@ -18,6 +19,8 @@ from prometheus_client.registry import Collector
 from batching.errors import StartError
 from batching.files import create
 from service import failures
+from service.generations import Generations
+from service.models import Model
 from service.schemas import RerankResult
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -72,6 +75,10 @@ class Metrics:
         self.truncations = counter("truncations", "Documents that were cut to fit.", "model")
         self.repeats = counter("repeated_documents", "Documents that stood in their request before and were scored once.", "model")
         self.failed_documents = counter("failed_documents", "Documents without a finite score (NaN), reported to the caller.", "model")
+        self.token_hits = counter("token_cache_hits", "Documents whose tokens were known from an earlier request.", "model")
+        self.token_misses = counter("token_cache_misses", "Documents whose tokens were looked up in vain.", "model")
+        self.score_hits = counter("score_cache_hits", "Documents whose score was known from an earlier request.", "model")
+        self.score_misses = counter("score_cache_misses", "Documents whose score was looked up in vain.", "model")
         self.duration = histogram("request_duration_seconds", "From a request's first byte to its answer.")
         self.tokenize = histogram("request_tokenize_seconds", "Time a request took to become tokens.")
         self.queue = histogram("request_queue_seconds", "Time a request waited for a worker.")
@@ -99,6 +106,10 @@ class Metrics:
     def answered(self, result: RerankResult, repeats: int) -> None:
         """Count one ranking; `repeats`: documents that were not scored because they stood there before."""
         self._models[result.model].count(result, repeats)
+
+    def cached(self, model: Model, scores: Generations[Any] | None) -> None:
+        """Count what a model's caches found and did not find since they were last looked at."""
+        self._models[model.name].look(model.cache, scores)
 
     def closed(self, dialect: str, status: int) -> None:
         """Count one HTTP answer on a rerank path."""
@@ -131,6 +142,14 @@ class _ModelSeries:
         self.forward = metrics.forward.labels(model)
         self.documents = metrics.documents.labels(model)
 
+        self._caches = (_CacheSeries(metrics.token_hits.labels(model), metrics.token_misses.labels(model)),
+                        _CacheSeries(metrics.score_hits.labels(model), metrics.score_misses.labels(model)))  # fmt: skip
+
+    def look(self, *caches: Generations[Any] | None) -> None:
+        for series, cache in zip(self._caches, caches, strict=True):
+            if cache is not None:
+                series.look(cache)
+
     def count(self, result: RerankResult, repeats: int) -> None:
         documents, timings = len(result.raw), result.timings
         self.pairs.inc(documents - len(result.errors))
@@ -147,6 +166,20 @@ class _ModelSeries:
         self.queue.observe(timings.queue_s)
         self.forward.observe(timings.forward_s)
         self.duration.observe(timings.total_s)
+
+
+class _CacheSeries:
+    """What one cache found, told as it grows."""
+
+    def __init__(self, hits: Counter, misses: Counter) -> None:
+        self._told = [(hits, 0), (misses, 0)]
+
+    def look(self, cache: Generations[Any]) -> None:
+        for place, now in enumerate((cache.hits, cache.misses)):
+            counter, before = self._told[place]
+            if now > before:
+                counter.inc(now - before)
+                self._told[place] = (counter, now)
 
 
 def _choose_values(index: int, directory: Path | None) -> None:

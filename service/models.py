@@ -20,6 +20,8 @@ class Served:
     card: ModelCard
     encoder: Encoder
     client_factory: Callable[[], Awaitable[QueueClient]]
+    cache: TokenCache | None = None
+    """The encoder's, to be counted."""
 
 
 @dataclass(slots=True)
@@ -30,6 +32,7 @@ class Model:
     encoder: Encoder
     max_length: int
     """Tokens of a pair: the setting, or the model's own limit where that is lower."""
+    cache: TokenCache | None = None
     client: QueueClient | None = None
 
     @property
@@ -51,7 +54,7 @@ class Models:
     def __init__(self, settings: Settings, served: Sequence[Served]) -> None:
         self._strict = settings.strict_models
         self._served = served
-        self.all = [Model(one.card, one.encoder, min(settings.max_length, one.card.max_length)) for one in served]
+        self.all = [Model(one.card, one.encoder, min(settings.max_length, one.card.max_length), one.cache) for one in served]
         self._by_name = {alias: model for model in reversed(self.all) for alias in aliases(model.name)}
 
     @property
@@ -89,10 +92,11 @@ class Models:
                 await client.close()
 
 
-def open_encoder(card: ModelCard, settings: Settings, models: int) -> Encoder:
+def open_served(card: ModelCard, settings: Settings, models: int, client_factory: Callable[[], Awaitable[QueueClient]]) -> Served:
     """Open a model's tokenizer with its share of TOKEN_CACHE_BYTES. Raises UnsupportedModel."""
     share = settings.token_cache_bytes // models
-    return Encoder(card, cache=TokenCache(share) if share else None)
+    cache = TokenCache(share) if share else None
+    return Served(card, Encoder(card, cache=cache), client_factory, cache)
 
 
 def aliases(name: str) -> set[str]:

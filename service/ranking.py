@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
@@ -14,7 +14,7 @@ from batching.client import Scored
 from batching.errors import InvalidRequest, TooLarge
 from batching.families.activate import activate
 from batching.families.encode import Encoded
-from batching.types import Float32s
+from batching.types import Float32s, Int32s
 from service.models import Model
 from service.schemas import RerankRequest, RerankResult, Timings
 from service.settings import PREFIX, Settings
@@ -36,6 +36,10 @@ class Plan:
     spots: NDArray[np.intp] | None
     max_length: int
     chunked: bool
+
+    def only(self, places: NDArray[np.intp]) -> Plan:
+        """Return the plan for some of its documents."""
+        return self if len(places) == len(self.documents) else replace(self, documents=[self.documents[place] for place in places.tolist()])
 
     @property
     def estimated_tokens(self) -> int:
@@ -110,14 +114,20 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     tokenize_s: float
 
 
-def conclude(prepared: Prepared, scored: Scored, told: Told) -> RerankResult:
-    """Put repeats back, activate, order, and name the documents without a score."""
+Complete = Callable[[Float32s, NDArray[np.bool_], Int32s], tuple[Float32s, NDArray[np.bool_], Int32s]]
+"""From raw scores, cuts and tokens of what was scored now to those of all documents."""
+
+
+def conclude(prepared: Prepared, scored: Scored, told: Told, complete: Complete | None = None) -> RerankResult:
+    """Add what was known already, put repeats back, activate, order, and name the documents without a score."""
     plan, encoded = prepared.plan, prepared.encoded
     raw, truncated, pair_tokens = scored.raw, encoded.truncated, encoded.pair_tokens
     windows = None
     if prepared.windows is not None:
         chosen = best(prepared.windows, raw)
         raw, truncated, pair_tokens, windows = chosen.raw, prepared.windows.cut, chosen.pair_tokens, chosen.windows
+    if complete is not None:
+        raw, truncated, pair_tokens = complete(raw, truncated, pair_tokens)
     if plan.spots is not None:
         raw, truncated, pair_tokens = raw[plan.spots], truncated[plan.spots], pair_tokens[plan.spots]
         windows = windows and [windows[spot] for spot in plan.spots]

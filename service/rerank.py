@@ -19,6 +19,7 @@ from service.metrics import Metrics
 from service.models import Models
 from service.ranking import Plan, Prepared, Told
 from service.schemas import RerankRequest, RerankResult
+from service.score_cache import ScoreCache
 from service.settings import Settings
 from service.tracing import Trace
 
@@ -37,6 +38,8 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     deadline: float
     charge: Callable[[int], None]
     """Told the call's real tokens as soon as they are counted."""
+    owner: bytes = b""
+    """Tells whose key was shown."""
     trace: Trace | None = None
     """Told what happened when, where calls are traced."""
 
@@ -47,6 +50,8 @@ class Reranker:
     def __init__(self, settings: Settings, models: Models, metrics: Metrics, threads: Executor, *, several: bool = False) -> None:
         self._settings, self._models, self._metrics, self._threads = settings, models, metrics, threads
         self._several, self._under_way = several, 0
+        most, per_key = settings.score_cache_bytes // len(models.names), settings.score_cache_per_key
+        self._caches = {name: ScoreCache(most, per_key=per_key) for name in models.names} if most else {}
 
     async def rank(self, requests: Sequence[RerankRequest], context: Context) -> list[RerankResult]:
         """Return one result per request, in order.
@@ -64,7 +69,10 @@ class Reranker:
     async def _rank(self, requests: Sequence[RerankRequest], context: Context) -> list[RerankResult]:
         model = self._models.pick(requests[0].model)
         ranking.check_size(requests, self._settings.max_documents)
-        plans = [ranking.plan(request, model, self._settings) for request in requests]
+        whole = [ranking.plan(request, model, self._settings) for request in requests]
+        cache = self._caches.get(model.name)
+        recalled = [cache.recall(plan, context.owner) if cache is not None else None for plan in whole]
+        plans = [plan if known is None else plan.only(known.missing) for plan, known in zip(whole, recalled, strict=True)]
         estimate = sum(plan.estimated_tokens for plan in plans)
         with model.queue.reserve(estimate, context.deadline) as reservation:
             began = time.monotonic()
@@ -78,8 +86,15 @@ class Reranker:
             scored = await _score_all(prepared, context)
         if context.trace is not None:
             context.trace.scored(scored)
-        results = [ranking.conclude(one, answer, told) for one, answer in zip(prepared, scored, strict=True)]
-        self._tell(plans, results, context)
+        results = [
+            ranking.conclude(one, answer, told, known.complete if known is not None else None)
+            for one, answer, known in zip(prepared, scored, recalled, strict=True)
+        ]
+        for known in recalled:
+            if cache is not None and known is not None:
+                cache.remember(known)
+        self._tell(whole, results, context)
+        self._metrics.cached(model, cache)
         return results
 
     async def _prepare(self, plans: Sequence[Plan], estimate: int) -> list[Prepared]:

@@ -41,6 +41,7 @@ async def rerank(request: AnyRequest) -> Response[bytes]:
         started=exchange.started,
         deadline=deadline,
         charge=lambda tokens: state.rates.charge(exchange.caller, tokens),
+        owner=exchange.owner,
         trace=exchange.trace,
     )
     async with HangUp(request.receive):
@@ -71,6 +72,7 @@ def begin(state: State, exchange: Exchange) -> Call:
     key = state.keys.admit(exchange.headers)
     if key is not None:
         exchange.key = exchange.caller = key.name
+        exchange.owner = key.digest
     state.rates.admit(exchange.caller)
     return call
 

@@ -129,6 +129,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, About("Memory of each HTTP process for tokens of documents seen before; 0: none.", ge=0, le=68_719_476_736, kind="bytes")
     ] = 64 * 1024 * 1024
 
+    score_cache_bytes: Annotated[
+        int,
+        About("Memory of each HTTP process for scores of pairs asked for before; 0: none.", ge=0, le=68_719_476_736, kind="bytes"),
+    ] = 0
+    score_cache_per_key: Annotated[bool, About("Keep the scores of one key's calls from another's.")] = False
+
     api_key: Annotated[tuple[str, ...], About("Keys that callers must show, plain or as `sha256:HEX`; kept hashed.", kind="key")] = ()
     api_keys_file: Annotated[
         str | None, About("File with one key per line (`key` or `name: key`, plain or `sha256:HEX`); read again on SIGHUP.", none="none")
