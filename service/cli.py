@@ -21,6 +21,8 @@ COMMANDS = {
     "settings": "Show every setting and its value.",
     "ctl": "Run a service in the background, on hosts without systemd.",
     "top": "Watch a running service, live.",
+    "bench": "Measure a service: rates, latencies, curves.",
+    "plan": "How many GPUs or cores a load needs.",
 }
 EXIT_USAGE, EXIT_FAILURE, EXIT_INTERRUPTED = 2, 1, 130
 

@@ -50,6 +50,12 @@ class LocalEngine:
         return (await self.reranker.rank([request], context))[0]
 
 
+def as_served(settings: Settings, card: ModelCard) -> Settings:
+    """Return settings under which one worker runs as each of `rerankd serve`'s would: on the CPU, with its share of the cores only."""
+    specs = placement.specs(settings, card, placement.look(dict(os.environ)), len(settings.model_name))
+    return msgspec.structs.replace(settings, threads=int(str(specs[0].options["threads"])))
+
+
 @contextlib.asynccontextmanager
 async def local_engine(settings: Settings, card: ModelCard) -> AsyncIterator[LocalEngine]:
     """Load one replica of a model in a worker process, and end it with the block. Raises StartError."""

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from service.load.picture import latency_throughput
+
 Rows = list[dict[str, Any]]
 _ACROSS = 3
 
@@ -38,11 +40,7 @@ def _panels(found: Mapping[str, Any]) -> list[tuple[str, Rows]]:
 
 
 def _concurrency(axis: Any, rows: Rows, _name: str) -> None:
-    for part in ("p50_ms", "p95_ms", "p99_ms"):
-        axis.plot([row["pairs_s"] for row in rows], [row[part] for row in rows], marker="o", label=part.removesuffix("_ms"))
-    for row in rows:
-        axis.annotate(str(row["callers"]), (row["pairs_s"], row["p50_ms"]), textcoords="offset points", xytext=(4, -10), fontsize=7)
-    axis.set(xlabel="pairs a second (figures: callers)", ylabel="latency, ms", yscale="log", title="closed loop")
+    latency_throughput(axis, rows)
 
 
 def _overload(axis: Any, rows: Rows, _name: str) -> None:

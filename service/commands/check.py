@@ -14,7 +14,7 @@ from batching.errors import StartError
 from batching.families.card import ModelCard
 from service import model_files
 from service.commands.options import MODEL_SETTINGS, setting_options, settings_of
-from service.local_engine import local_engine
+from service.local_engine import as_served, local_engine
 from service.settings import Settings
 
 QUERY = "What is the capital of France?"
@@ -33,7 +33,7 @@ def command(**options: Any) -> None:
 
 async def _check(settings: Settings, card: ModelCard, progress: Console) -> Table | Group:
     with progress.status(f"loading {card.name}"):
-        async with local_engine(settings, card) as engine:
+        async with local_engine(as_served(settings, card), card) as engine:
             result = await engine.rank(QUERY, [BAD, GOOD])
     if result.order[:1] != [1]:
         raise StartError(
