@@ -47,7 +47,7 @@ def expected(request: Sequences) -> Float32s:
 
 
 class FakeScorer:
-    """Scores by `known_scores` after `seconds_per_token` (and `seconds_per_batch`); a POISON token triggers `mode`.
+    """Scores by `known_scores` after `seconds_per_token` (and `seconds_per_batch`); a POISON token (or `poison`) triggers `mode`.
 
     With `once`, the path of a file, only the first poison of all workers that share it misbehaves.
     """
@@ -59,6 +59,7 @@ class FakeScorer:
             return float(str(options.get(name, usual)))
 
         self.mode, self.once = str(options.get("mode", "")), str(options.get("once", ""))
+        self.poison = int(number("poison", POISON))
         self.device, self.depth = str(options.get("device", "cpu")), int(number("depth", 1))
         self.seconds_per_token, self.seconds_per_batch = number("seconds_per_token", 0.0), number("seconds_per_batch", 0.0)
         self.budget_tokens, self.memory_tokens = int(number("budget_tokens", 4096)), int(number("memory_tokens", 0))
@@ -72,12 +73,12 @@ class FakeScorer:
             time.sleep(pause)
         if self.memory_tokens and pack.tokens > self.memory_tokens:
             raise OutOfMemory
-        poisoned = bool(self.mode) and bool((pack.ids == POISON).any()) and self.may_misbehave()
+        poisoned = bool(self.mode) and bool((pack.ids == self.poison).any()) and self.may_misbehave()
         if poisoned:
             misbehave(self.mode)
         scores = known_scores(pack)
         if poisoned and self.mode == "nan":
-            scores[has_poison(pack)] = np.nan
+            scores[has(pack, self.poison)] = np.nan
         return lambda: scores[:-1] if poisoned and self.mode == "short" else scores
 
     def may_misbehave(self) -> bool:
@@ -91,10 +92,10 @@ class FakeScorer:
         return True
 
 
-def has_poison(pack: Pack) -> NDArray[np.bool_]:
-    """Which sequences hold a POISON token, one value per score."""
+def has(pack: Pack, token: int) -> NDArray[np.bool_]:
+    """Which sequences hold `token`, one value per score."""
     ends = np.cumsum(pack.lengths)
-    found: NDArray[np.bool_] = np.add.reduceat(pack.ids == POISON, ends - pack.lengths) > 0
+    found: NDArray[np.bool_] = np.add.reduceat(pack.ids == token, ends - pack.lengths) > 0
     firsts = np.cumsum(pack.entry_sequences) - pack.entry_sequences
     keep = np.ones(len(found), bool)
     keep[firsts[pack.entry_shared]] = False
