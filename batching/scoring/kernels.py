@@ -68,11 +68,14 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, segments: Segments, how: How) -> Te
     windowed = how.window is not None and how.window < keys
     if how.softcap is not None:
         return _softcapped(q, k, v, segments.mask(queries, keys, how), how)
-    if windowed or (how.causal and keys != queries):
-        mask = segments.mask(queries, keys, how)
-        return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=how.scale, enable_gqa=q.shape[1] != k.shape[1])
-    causal = how.causal and queries > 1
-    return functional.scaled_dot_product_attention(q, k, v, is_causal=causal, scale=how.scale, enable_gqa=q.shape[1] != k.shape[1])
+    groups = q.shape[1] // k.shape[1]
+    if groups > 1 and q.device.type != "cpu":
+        # elsewhere grouped heads would take SDPA's slow way
+        k, v, groups = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1), 1
+    masked = windowed or (how.causal and keys != queries)
+    mask = segments.mask(queries, keys, how) if masked else None
+    causal = how.causal and not masked and queries > 1
+    return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=how.scale, enable_gqa=groups > 1)
 
 
 def _softcapped(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, how: How) -> Tensor:
@@ -116,7 +119,8 @@ class VarlenKernel:
 
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, segments: Segments, how: How) -> Tensor:
         """See `Kernel`."""
-        q, k, v = query.contiguous(), key.contiguous(), value.contiguous()
+        # the kernels take any strides but the last one's
+        q, k, v = (states if states.stride(-1) == 1 else states.contiguous() for states in (query, key, value))
         longest = segments.layout.longest
         out, lse = self._varlen(q, k, v, segments.offsets, segments.offsets, longest, longest, how)
         return out if segments.shared is None else self._with_prefix(q, k, v, out, lse, segments.shared, how)

@@ -3,16 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
 from batching.scoring.batch import Batch, Task
-from batching.scoring.layout import Layout, owners, spans
-from batching.scoring.readers import QueryCache, look_up, numbers_of
+from batching.scoring.layout import Layout, Owners, owners, spans
+from batching.scoring.readers import Queries, QueryCache, look_up, numbers_of
 from batching.types import Int32s, Pack
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Documents of one query side by side, so that one product serves them all.
+
+    `queries` int32 [Q]: pack numbers; `counts` [Q]: documents of each; `documents` int32 [N]: pack numbers in that order; `order` [N]:
+    where each stood among the scores; `lengths` int32 [N]: tokens of each that are compared; `kept` bool: which of their tokens those are.
+    """
+
+    queries: Int32s
+    counts: NDArray[np.int64]
+    documents: Int32s
+    order: NDArray[np.int64]
+    lengths: Int32s
+    kept: NDArray[np.bool_]
+
+    def arrays(self, pack: Pack, layout: Layout) -> dict[str, Int32s]:
+        """Rows of the compared tokens, tokens per document, and the way back to the pack's order."""
+        starts = layout.starts[layout.places[self.documents]]
+        return {
+            "document_rows": spans(starts, pack.lengths[self.documents])[self.kept].astype(np.int32),
+            "document_lengths": self.lengths,
+            "unsort": np.argsort(self.order, kind="stable").astype(np.int32),
+        }
+
+
+def compare(pack: Pack, own: Owners, skip: Int32s) -> Comparison:
+    """Who is compared with whom; tokens of documents whose id is in `skip` are not compared."""
+    asked = own.shared[own.scored]
+    order = np.argsort(asked, kind="stable")
+    documents = own.scored[order]
+    queries, counts = np.unique(asked, return_counts=True)
+    begins = np.concatenate([[0], np.cumsum(pack.lengths)[:-1]]).astype(np.int32)
+    lengths = pack.lengths[documents]
+    kept = ~np.isin(pack.ids[spans(begins[documents], lengths)], skip)
+    compared = np.add.reduceat(kept, np.cumsum(lengths) - lengths, dtype=np.int32)
+    return Comparison(queries, counts, documents, order, compared, kept)
 
 
 class LateReader:
@@ -21,9 +61,7 @@ class LateReader:
     read = None
 
     def __init__(self, projection: nn.Module | None, cache: QueryCache, *, skip: Sequence[int] = ()) -> None:
-        """`projection`: the linear from hidden states to token vectors, None where there is none; `skip`: ids of documents' tokens that
-        are not compared.
-        """
+        """`projection`: from hidden states to token vectors, None where there is none; `skip`: ids of documents' tokens not to compare."""
         self._projection = projection
         self._cache = cache
         self._skip = np.array(skip, dtype=np.int32)
@@ -33,56 +71,43 @@ class LateReader:
         if not pack.entry_shared.all():
             raise ValueError("a late-interaction family needs the query as every entry's shared sequence")
         own = owners(pack)
-        asked = own.shared[own.scored]
-        # documents of one query side by side: one product for all of them
-        order = np.argsort(asked, kind="stable")
-        documents, groups = own.scored[order], np.unique(asked)
-        counts = np.searchsorted(asked[order], groups, side="right") - np.searchsorted(asked[order], groups)
-        queries = look_up(self._cache, pack, groups)
+        comparison = compare(pack, own, self._skip)
+        queries = look_up(self._cache, pack, comparison.queries)
         members = np.unique(np.concatenate([own.scored, numbers_of(queries.fresh)])).astype(np.int32)
-        begins = np.concatenate([[0], np.cumsum(pack.lengths)[:-1]]).astype(np.int32)
-        kept = ~np.isin(pack.ids[spans(begins[documents], pack.lengths[documents])], self._skip)
-        firsts = np.cumsum(pack.lengths[documents]) - pack.lengths[documents]
-        tokens = np.add.reduceat(kept, firsts, dtype=np.int32)
-        edges = np.concatenate([[0], np.cumsum(np.add.reduceat(tokens, np.cumsum(counts) - counts))])
+        return Task(
+            members=members,
+            prefix_of=None,
+            arrays=lambda layout: comparison.arrays(pack, layout),
+            score=lambda hidden, batch: self._score(hidden, batch, comparison, queries),
+        )
 
-        def arrays(layout: Layout) -> dict[str, Int32s]:
-            starts = layout.starts[layout.places[documents]]
-            return {
-                "document_rows": spans(starts, pack.lengths[documents])[kept].astype(np.int32),
-                "document_lengths": tokens.astype(np.int32),
-                "unsort": np.argsort(order, kind="stable").astype(np.int32),
-            }
-
-        def score(hidden: Tensor, batch: Batch) -> Tensor:
-            layout, vectors = batch.layout, self._vectors(hidden)
-            rows = vectors.index_select(0, batch.tensors["document_rows"])
-            lengths = batch.tensors["document_lengths"].long()
-            scores, first = [], 0
-            for group, number in enumerate(groups.tolist()):
-                query = queries.known.get(number)
-                if query is None:
-                    place = int(layout.places[number])
-                    query = vectors[int(layout.offsets[place]) : int(layout.offsets[place + 1])]
-                    self._cache.put(queries.fresh[number], query)
-                part = rows[int(edges[group]) : int(edges[group + 1])]
-                scores.append(_max_sim(query, part, lengths[first : first + int(counts[group])]))
-                first += int(counts[group])
-            return torch.cat(scores).index_select(0, batch.tensors["unsort"])
-
-        return Task(members=members, prefix_of=None, arrays=arrays, score=score)
-
-    def _vectors(self, hidden: Tensor) -> Tensor:
-        """Unit vectors of every token, float32 [T, D]."""
+    def _score(self, hidden: Tensor, batch: Batch, comparison: Comparison, queries: Queries) -> Tensor:
+        """Compare query by query, remember the new ones, and go back to the pack's order."""
         states = hidden.float()
-        return functional.normalize(states if self._projection is None else self._projection(states), dim=-1)
+        vectors = functional.normalize(states if self._projection is None else self._projection(states), dim=-1)
+        rows = vectors.index_select(0, batch.tensors["document_rows"])
+        device_lengths = batch.tensors["document_lengths"].long()
+        scores, first, edge = [], 0, 0
+        for number, count in zip(comparison.queries.tolist(), comparison.counts.tolist(), strict=True):
+            query = queries.known.get(number)
+            if query is None:
+                place = int(batch.layout.places[number])
+                query = vectors[int(batch.layout.offsets[place]) : int(batch.layout.offsets[place + 1])]
+                self._cache.put(queries.fresh[number], query)
+            lengths = comparison.lengths[first : first + count].tolist()
+            similar = rows[edge : edge + sum(lengths)] @ query.T
+            scores.append(_best(similar, lengths, device_lengths[first : first + count]).sum(-1))
+            first, edge = first + count, edge + sum(lengths)
+        return torch.cat(scores).index_select(0, batch.tensors["unsort"])
 
     def modules(self) -> list[nn.Module]:
         """See `Reader`."""
         return [] if self._projection is None else [self._projection]
 
 
-def _max_sim(query: Tensor, rows: Tensor, lengths: Tensor) -> Tensor:
-    """MaxSim of one query [q, D] with documents whose token vectors `rows` [sum of lengths, D] stand end to end; float32 [documents]."""
-    best = torch.segment_reduce(rows @ query.T, "max", lengths=lengths, axis=0, unsafe=True)
-    return best.sum(-1)
+def _best(similar: Tensor, lengths: list[int], device_lengths: Tensor) -> Tensor:
+    """The best row of every document for every query token: `similar` [sum of lengths, q] to [documents, q]."""
+    if similar.device.type != "cuda":
+        return torch.stack([part.amax(0) for part in similar.split(lengths)])
+    # unsafe: skips a check of the lengths that would wait for the device
+    return torch.segment_reduce(similar, "max", lengths=device_lengths, axis=0, unsafe=True)

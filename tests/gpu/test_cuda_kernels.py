@@ -37,7 +37,9 @@ def check(
     segments = Segments(
         kernel=kernel, layout=layout, offsets=torch.from_numpy(layout.offsets).to(device), shared=shared_rows(layout, arrays, tensors)
     )
-    got = kernel(q.to(device), k.to(device), v.to(device), segments, how).float().cpu()
+    # as after a rotary embedding: heads first, seen as tokens first
+    strided = (part.to(device).transpose(0, 1).contiguous().transpose(0, 1) for part in (q, k, v))
+    got = kernel(*strided, segments, how).float().cpu()
     reach = -1 if how.window is None else how.window - 1
     prefixes = layout.prefixes.tolist() if layout.prefixes is not None else [-1] * len(layout.lengths)
     for place, prefix in enumerate(prefixes):

@@ -51,6 +51,10 @@ def test_auto_is_half_precision_on_a_varlen_kernel(name: str) -> None:
 def test_launch_does_not_synchronise(name: str) -> None:
     """Between launch and collect the host never waits for the device; torch reports every place where it would."""
     scorer, request = scorer_of(name, device="cuda:0"), encoded(name, QUERY, PAIRS)
+    if scorer.padded:
+        pytest.skip("a body outside the attention interface is run by transformers' own code, which may wait")
+    if CASES[name].listwise:
+        pytest.skip("a listwise request is one sequence")
     want = scores(scorer, request)
     torch.cuda.set_sync_debug_mode("error")
     try:
