@@ -16,6 +16,9 @@ from batching.errors import RerankdError, SettingError
 COMMANDS = {
     "serve": "Serve models over HTTP.",
     "download": "Fetch a model into a directory and verify it.",
+    "list": "Show the models that were downloaded.",
+    "verify": "Compare a downloaded model with its hashes.",
+    "remove": "Delete a downloaded model.",
     "check": "Load the model, score a known pair, tell how it runs.",
     "score": "Rank documents in the terminal.",
     "settings": "Show every setting and its value.",

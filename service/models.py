@@ -100,6 +100,7 @@ def open_served(card: ModelCard, settings: Settings, models: int, client_factory
 
 
 def aliases(name: str) -> set[str]:
-    """Return the names that mean the model `name`: itself, its last part, and both in lower case."""
+    """Return the names that mean the model `name`: itself, its last part, both without a pinned revision, and all in lower case."""
     last = name.rstrip("/").rpartition("/")[2]
-    return {name, last, name.lower(), last.lower()}
+    found = {name, last, *(one.partition("@")[0] for one in (name, last))} - {""}
+    return found | {one.lower() for one in found}

@@ -15,6 +15,7 @@ import msgspec
 
 from batching.errors import StartError
 
+PART = ".part"
 CHUNK = 1 << 20
 TRIES = 5
 BACKOFF_S = 0.5
@@ -38,7 +39,7 @@ def fetch_file(client: httpx.Client, url: str, target: Path, file: RemoteFile, t
         tell(file.size)
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + ".part")
+    part = target.with_name(target.name + PART)
     for left in reversed(range(TRIES)):
         try:
             _bring(client, url, part, file, tell)
@@ -77,6 +78,12 @@ def _go_on(client: httpx.Client, url: str, part: Path, there: int, tell: Tell) -
                 out.write(chunk)
                 there += len(chunk)
                 tell(there)
+
+
+def described(directory: Path, name: str) -> RemoteFile:
+    """Return a file as it lies on disk, as a hub would describe it."""
+    path = directory / name
+    return RemoteFile(name, path.stat().st_size, sha256=_digest(path, hashlib.sha256()))
 
 
 def is_whole(path: Path, file: RemoteFile) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import socket
@@ -15,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load
 
+from service import manifest
 from service.model_files import starter
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -36,16 +40,26 @@ class Hub:
             "modeling_evil.py": b"raise SystemExit",
         }
         self.break_after: int | None = None
+        self.dies = False
+        """With `break_after`: nothing is to be had after that."""
         self.damage = False
+        self.size_told = 0
         self.requests: list[tuple[str, str, str | None]] = []
+
+    def dead(self) -> bool:
+        return self.dies and any(asked for _, path, asked in self.requests if path.endswith(WEIGHTS))
 
     def info(self) -> dict[str, Any]:
         return {"id": "org/tiny", "sha": COMMIT, "siblings": [self._sibling(name, data) for name, data in self.files.items()]}
 
     def _sibling(self, name: str, data: bytes) -> dict[str, Any]:
-        entry: dict[str, Any] = {"rfilename": name, "size": len(data), "blobId": hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()}
-        if name == WEIGHTS:
-            entry["lfs"] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "pointerSize": 134}
+        entry: dict[str, Any] = {
+            "rfilename": name,
+            "size": self.size_told or len(data),
+            "blobId": hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest(),
+        }
+        if name.endswith((".safetensors", ".bin")):
+            entry["lfs"] = {"size": self.size_told or len(data), "sha256": hashlib.sha256(data).hexdigest(), "pointerSize": 134}
         return entry
 
     def tree(self) -> list[dict[str, Any]]:
@@ -70,6 +84,9 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self.end_headers()
 
         def _file(self, name: str, data: bytes) -> None:
+            if name == WEIGHTS and hub.dead():
+                self._send(b"", {}, status=503)
+                return
             etag = hashlib.sha256(data).hexdigest()
             if hub.damage and name == WEIGHTS:
                 data = data[:-4] + b"evil"
@@ -120,7 +137,7 @@ def test_only_what_is_served_is_fetched_and_it_is_whole(hub: tuple[Hub, str], tm
     done = _rerankd(url, tmp_path / "home", "download", "org/tiny", str(tmp_path / "tiny"))
     assert done.returncode == 0, done.stderr
     fetched = {
-        str(path.relative_to(tmp_path / "tiny")) for path in (tmp_path / "tiny").rglob("*") if path.is_file() and ".cache" not in path.parts
+        str(path.relative_to(tmp_path / "tiny")) for path in (tmp_path / "tiny").rglob("*") if path.is_file() and path.name != manifest.FILE
     }
     assert fetched == {name for name in found.files if name.endswith((".json", ".txt", ".safetensors"))}
     assert (tmp_path / "tiny" / WEIGHTS).read_bytes() == found.files[WEIGHTS]
@@ -197,3 +214,118 @@ def test_a_model_is_found_in_the_hubs_cache_without_the_hub(hub: tuple[Hub, str]
     )  # fmt: skip
     assert first.stdout == second.stdout
     assert (Path(first.stdout.strip()) / WEIGHTS).exists()
+
+
+def _pickled(found: Hub, *names: str) -> None:
+    """Give the hub's model pickled weights instead of its own: real ones, divided among `names`."""
+    tensors = load(found.files.pop(WEIGHTS))
+    for place, name in enumerate(names):
+        buffer = io.BytesIO()
+        torch.save(dict(list(tensors.items())[place :: len(names)]), buffer)
+        found.files[name] = buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    "names", [("pytorch_model.bin",), ("pytorch_model-00001-of-00002.bin", "pytorch_model-00002-of-00002.bin")], ids=len
+)
+def test_pickled_weights_are_converted_only_if_told(hub: tuple[Hub, str], tmp_path: Path, names: tuple[str, ...]) -> None:
+    """Without --convert a line tells of it; with it every tensor arrives as it was, the pickle goes, and hashes hold what was made."""
+    found, url = hub
+    before = load(found.files[WEIGHTS])
+    del found.files["pytorch_model.bin"]
+    _pickled(found, *names)
+    refused = _rerankd(url, tmp_path / "home", "download", "org/tiny", str(tmp_path / "tiny"))
+    assert (refused.returncode, "rerankd download --convert org/tiny" in refused.stderr) == (1, True), refused.stderr
+    done = _rerankd(url, tmp_path / "home", "download", "org/tiny", str(tmp_path / "tiny"), "--convert")
+    assert done.returncode == 0, done.stderr
+    made = [path for path in (tmp_path / "tiny").iterdir() if path.suffix in {".bin", ".safetensors", ".part"}]
+    assert sorted(path.name for path in made) == sorted(
+        name.replace("pytorch_model", "model").replace(".bin", ".safetensors") for name in names
+    )
+    after = {name: tensor for path in made for name, tensor in load(path.read_bytes()).items()}
+    assert {name: tensor.dtype for name, tensor in before.items()} == {name: tensor.dtype for name, tensor in after.items()}
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+    assert _rerankd(url, tmp_path / "home", "verify", str(tmp_path / "tiny")).returncode == 0
+    made[0].write_bytes(made[0].read_bytes()[:-1] + b"x")
+    assert _rerankd(url, tmp_path / "home", "verify", str(tmp_path / "tiny")).returncode == 1
+
+
+class Evil:
+    """Unpickled, it would make a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("content", ["code", "garbage", "no tensors"])
+def test_a_pickle_that_holds_more_than_tensors_is_refused(hub: tuple[Hub, str], tmp_path: Path, content: str) -> None:
+    """Nothing in it runs, it is removed, and nothing is left that could be served."""
+    found, url = hub
+    del found.files[WEIGHTS]
+    buffer = io.BytesIO()
+    torch.save({"weight": Evil(tmp_path / "owned")} if content == "code" else {"weight": "text"}, buffer)
+    found.files["pytorch_model.bin"] = b"\x80garbage" if content == "garbage" else buffer.getvalue()
+    done = _rerankd(url, tmp_path / "home", "download", "org/tiny", str(tmp_path / "tiny"), "--convert")
+    assert done.returncode == 1
+    assert "pickled weights were not converted" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "owned").exists()
+    assert not (tmp_path / "tiny" / "pytorch_model.bin").exists()
+    assert not (tmp_path / "tiny" / "config.json").exists()
+
+
+def test_a_pinned_revision_is_kept_apart_and_found_offline(hub: tuple[Hub, str], tmp_path: Path) -> None:
+    """NAME@REVISION asks the hub for just that, lies in a directory of its own, and is found again without the hub."""
+    found, url = hub
+    home = tmp_path / "home"
+    done = _rerankd(url, home, "download", "org/tiny@v1.0")
+    assert done.returncode == 0, done.stderr
+    assert "rerankd serve --model org/tiny@v1.0\n" in done.stdout
+    assert (home / "rerankd" / "org" / "tiny@v1.0" / WEIGHTS).exists()
+    assert any(path.startswith("/api/models/org/tiny/revision/v1.0") for _, path, _ in found.requests)
+    assert {path.split("/")[4] for _, path, _ in found.requests if "/resolve/" in path} == {COMMIT}
+    (line,) = _rerankd(url, home, "list", "--json").stdout.splitlines()
+    assert (json.loads(line)["model"], json.loads(line)["revision"]) == ("org/tiny@v1.0", COMMIT)
+    look = "from service import download; print(download.cached('org/tiny@v1.0', None), download.cached('org/tiny', None))"
+    environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(home)}
+    out = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, timeout=60, check=True, env=environment).stdout
+    assert out.split() == [str(home / "rerankd" / "org" / "tiny@v1.0"), "None"]
+
+
+def test_a_full_disk_is_told_and_leaves_nothing_to_serve(hub: tuple[Hub, str], tmp_path: Path) -> None:
+    """Too large for the disk: refused before a byte comes. Full while it comes: a line, and no half model."""
+    found, url = hub
+    full = tmp_path / "full"
+    full.mkdir()
+    (full / f"{WEIGHTS}.part").symlink_to("/dev/full")
+    done = _rerankd(url, tmp_path / "home", "download", "org/tiny", str(full))
+    assert (done.returncode, "No space left on device" in done.stderr, "run the same again" in done.stderr) == (1, True, True), done.stderr
+    assert not (full / "config.json").exists()
+    found.size_told = 10**16
+    done = _rerankd(url, tmp_path / "home", "download", "org/tiny", str(tmp_path / "huge"))
+    assert done.returncode == 1
+    assert "GB more and has" in done.stderr
+    assert "RERANKER_MODEL_CACHE_DIR" in done.stderr
+    assert not (tmp_path / "huge").exists()
+
+
+def test_a_download_that_was_cut_is_no_model_until_it_is_whole(hub: tuple[Hub, str], tmp_path: Path) -> None:
+    """The hub goes away half way: a line, the half is kept and not served; the next run fetches the rest alone."""
+    found, url = hub
+    home, size = tmp_path / "home", len(found.files[WEIGHTS])
+    found.break_after, found.dies = 9_000_000, True
+    cut = _rerankd(url, home, "download", "org/tiny")
+    assert (cut.returncode, "what was fetched is kept" in cut.stderr) == (1, True), cut.stderr
+    assert "unfinished" in _rerankd(url, home, "list").stdout
+    serve = _rerankd("http://127.0.0.1:9", home, "check", "--model", "org/tiny", "--use-offline-mode")
+    assert (serve.returncode, "is not on this machine" in serve.stderr) == (1, True), serve.stderr
+    found.break_after, found.dies = None, False
+    found.requests.clear()
+    assert _rerankd(url, home, "download", "org/tiny").returncode == 0
+    (rest,) = [asked for _, path, asked in found.requests if path.endswith(WEIGHTS)]
+    assert rest is not None
+    assert 0 < int(rest.removeprefix("bytes=").rstrip("-")) < size
+    assert _rerankd(url, home, "verify").returncode == 0
