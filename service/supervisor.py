@@ -48,6 +48,8 @@ class Supervisor:
         self._notifier = Notifier(os.environ)
         self._reporter = Reporter(self._notifier)
         inherited = activation.inherited(os.environ, settings.workers)
+        self._callers_wait = bool(inherited)
+        """On a socket that outlives us callers wait in its queue until the models are warm, instead of being told 503."""
         self._uds = None if inherited else settings.uds
         self._sockets = inherited or listen.listen(settings.host, settings.port, settings.uds, settings.workers)
         self.address = listen.address(self._sockets, tls=bool(settings.tls_cert))
@@ -109,8 +111,10 @@ class Supervisor:
             reason = pool.failed()
             if reason and not self._said_ready:
                 raise StartError(reason)
-        self._http.poll()
-        if not self._said_ready and all(self._pool_ready(pool) for pool in self._pools) and self._http.all_beating():
+        warm = self._said_ready or all(self._pool_ready(pool) for pool in self._pools)
+        if warm or not self._callers_wait:
+            self._http.poll()
+        if warm and not self._said_ready and self._http.all_beating():
             self._said_ready = True
             log.info("ready: %s (%s)", self.address, "; ".join(self._describe(pool) for pool in self._pools))
             self._notifier.ready(f"ready at {self.address}", self.address)

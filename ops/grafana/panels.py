@@ -130,7 +130,21 @@ WORKERS = (
     Panel("What runs", "", "short", (Query(gauge("worker_info"), ""),), kind="table", width=24),
 )  # fmt: skip
 
+
+def hit_ratio(cache: str) -> Query:
+    """A query for the share of look-ups that a cache answered."""
+    hits, misses = (rate(f"{cache}_cache_{what}_total") for what in ("hits", "misses"))
+    return Query(f"{hits} / ({hits} + {misses} > 0)", "{{model}} " + cache + "s")
+
+
 SAVED = (
+    Panel("Cache hits", "Share of documents whose tokens, or score, were known from an earlier request.", "percentunit",
+          (hit_ratio("token"),), top=1.0),
+    Panel("Cache look-ups", "Documents looked up, per second, by cache and outcome.", "cps",
+          (Query(rate("token_cache_hits_total"), "{{model}} tokens known"),
+           Query(rate("token_cache_misses_total"), "{{model}} tokens new"),
+           Query(rate("score_cache_hits_total"), "{{model}} scores known"),
+           Query(rate("score_cache_misses_total"), "{{model}} scores new"))),
     Panel("Repeated documents", "Stood in their request before, and were scored once.", "cps",
           (Query(rate("repeated_documents_total"), "{{model}}"),)),
     Panel("Tokens not computed", "Since a prefix was shared by the documents of a request.", "cps",
@@ -152,7 +166,7 @@ ROWS: tuple[tuple[str, tuple[Panel, ...]], ...] = (
     ("Latency by stage", LATENCY),
     ("Queue and admission", QUEUE),
     ("Workers and devices", WORKERS),
-    ("Saved work and cut documents", SAVED),
+    ("Caches, saved work and cut documents", SAVED),
     ("Errors", ERRORS),
 )
 

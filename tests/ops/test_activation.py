@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import json
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -73,3 +80,39 @@ def test_a_missing_socket_is_refused() -> None:
     """LISTEN_FDS promises more than there is."""
     with pytest.raises(StartError, match="LISTEN_FDS"):
         inherited(environ(1), 1, FREE + 5)
+
+
+CALLS = 20
+
+
+@pytest.mark.timeout(150)
+def test_nobody_is_refused_while_a_service_starts_on_an_inherited_socket(tmp_path: Path) -> None:
+    """Callers who come before the model is warm wait in the socket's queue, and are answered 200."""
+    given = listener()
+    where = f"http://127.0.0.1:{given.getsockname()[1]}"
+    environ = {**os.environ, "RERANKER_REPLICAS": "1", "RERANKER_RUNTIME_DIR": str(tmp_path), "LISTEN_FDS": "1"}
+    start = "import os, sys; os.dup2(int(sys.argv.pop(1)), 3); os.environ['LISTEN_PID'] = str(os.getpid()); from service.cli import main; main()"
+    command = [sys.executable, "-c", start, str(given.fileno()), "serve", "--model", "starter"]
+    with (tmp_path / "log").open("wb") as log:
+        process = subprocess.Popen(command, env=environ, pass_fds=(given.fileno(),), stderr=log)
+    try:
+        with ThreadPoolExecutor(CALLS) as callers:
+            statuses = list(callers.map(lambda _: ask(where), range(CALLS)))
+        assert statuses == [200] * CALLS
+        assert process.poll() is None
+    finally:
+        process.terminate()
+        process.wait(60)
+        given.close()
+
+
+def ask(where: str) -> int:
+    """One ranking, by whoever has time."""
+    host = where.removeprefix("http://")
+    connection = http.client.HTTPConnection(host, timeout=120)
+    with contextlib.closing(connection):
+        body = json.dumps({"query": "a", "documents": ["b", "c"]})
+        connection.request("POST", "/rerank", body, {"content-type": "application/json", "connection": "close"})
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
