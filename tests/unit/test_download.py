@@ -46,8 +46,10 @@ class Hub:
         self.size_told = 0
         self.requests: list[tuple[str, str, str | None]] = []
 
-    def dead(self) -> bool:
-        return self.dies and any(asked for _, path, asked in self.requests if path.endswith(WEIGHTS))
+    def status(self, name: str, begin: int) -> int:
+        if self.dies and name == WEIGHTS and any(asked for _, path, asked in self.requests if path.endswith(WEIGHTS)):
+            return 503
+        return 206 if begin else 200
 
     def info(self) -> dict[str, Any]:
         return {"id": "org/tiny", "sha": COMMIT, "siblings": [self._sibling(name, data) for name, data in self.files.items()]}
@@ -84,15 +86,13 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                 self.end_headers()
 
         def _file(self, name: str, data: bytes) -> None:
-            if name == WEIGHTS and hub.dead():
-                self._send(b"", {}, status=503)
-                return
             etag = hashlib.sha256(data).hexdigest()
             if hub.damage and name == WEIGHTS:
                 data = data[:-4] + b"evil"
             headers = {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
             begin = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").partition("-")[0])
-            self._send(data[begin:], headers, status=206 if begin else 200, breaks=name == WEIGHTS)
+            status = hub.status(name, begin)
+            self._send(data[begin:] * (status != 503), headers, status=status, breaks=name == WEIGHTS)
 
         def _send(self, data: bytes, headers: dict[str, str], *, status: int = 200, breaks: bool = False) -> None:
             self.send_response(status)
