@@ -10,6 +10,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
+import transformers
 from transformers import XLMRobertaConfig, XLMRobertaModel
 
 from batching.families.detect import detect
@@ -74,12 +75,19 @@ def pair_encoders() -> list[Case]:
         Case("modernbert mean", checkpoints.modernbert, references.classifier),
         Case("modernbert cls", partial(checkpoints.modernbert, pooling="cls"), references.classifier),
         Case("ettin", checkpoints.ettin, references.cross_encoder),
-        Case("gte", checkpoints.gte, references.classifier),
-        Case("gte remote", checkpoints.gte_remote, partial(references.converted, make=checkpoints.gte)),
+        *(gte_encoders() if hasattr(transformers, "GteConfig") else []),
         Case("jina-v2", checkpoints.jina_v2, partial(references.converted, make=partial(checkpoints.xlm_roberta, max_length=1024))),
         Case("deberta-v2", checkpoints.deberta, references.classifier),
         Case("albert", checkpoints.albert, references.classifier),
         Case("distilbert", checkpoints.distilbert, references.classifier),
+    ]
+
+
+def gte_encoders() -> list[Case]:
+    """Only newer releases of transformers have the class."""
+    return [
+        Case("gte", checkpoints.gte, references.classifier),
+        Case("gte remote", checkpoints.gte_remote, partial(references.converted, make=checkpoints.gte)),
     ]
 
 

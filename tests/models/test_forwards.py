@@ -61,7 +61,7 @@ def test_a_model_without_packed_forward_says_so(name: str) -> None:
 
 
 @pytest.mark.skipif(available() is not None, reason=str(available()))
-@pytest.mark.parametrize("name", ["modernbert mean", "gte", "deberta-v2", "qwen3", "bge_gemma", "nemotron", "colbert expanded"])
+@pytest.mark.parametrize("name", ["modernbert mean", "ettin", "deberta-v2", "qwen3", "bge_gemma", "nemotron", "colbert expanded"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_prepacked_linears_equal_the_reference(name: str, dtype: str) -> None:
     """A body whose linears were laid out anew for oneDNN scores as before, and counts its weights."""
