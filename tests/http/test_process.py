@@ -11,14 +11,15 @@ from service.app import create_app
 from tests.http.fakes import FakeModel, settings
 
 PROBE = """
-import sys, time, resource
+import sys, time, psutil
 began = time.process_time()
 from tests.http.fakes import FakeModel, settings
 import service.http_process, batching.client, batching.families.encode, tokenizers
 from service.app import create_app
 create_app(settings(), [FakeModel().served], 0)
 heavy = [name for name in ("torch", "transformers", "scipy", "huggingface_hub", "rich_click") if name in sys.modules]
-print(time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, *heavy)
+# not ru_maxrss, which a child inherits from the process that started it
+print(time.process_time() - began, psutil.Process().memory_info().rss, *heavy)
 """
 
 
@@ -27,7 +28,7 @@ def test_an_http_process_is_light() -> None:
     out = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True, timeout=60).stdout.split()
     assert out[2:] == []
     assert float(out[0]) < 1.5
-    assert int(out[1]) < 200_000
+    assert int(out[1]) < 200_000_000
 
 
 def test_the_command_line_is_quick_and_light() -> None:
