@@ -12,18 +12,22 @@ from batching.errors import Cancelled, InvalidRequest, TooLarge
 from service.settings import PREFIX
 
 
-async def read_body(receive: Receive, headers: Mapping[str, str], limit: int) -> bytes:
-    """Return the body. Raises TooLarge, before reading where the length is announced, InvalidRequest or Cancelled."""
+async def read_body(receive: Receive, headers: Mapping[str, str], limit: int, left_s: float) -> bytes:
+    """Return the body. Raises TooLarge, before reading where the length is announced, Cancelled, InvalidRequest after `left_s` seconds."""
     announced = headers.get("content-length", "")
     if announced.isascii() and announced.isdigit() and int(announced) > limit:
         raise _too_large(limit)
     parts: list[bytes] = []
     size = 0
-    async for part in _parts(receive):
-        size += len(part)
-        if size > limit:
-            raise _too_large(limit)
-        parts.append(part)
+    try:
+        async with asyncio.timeout(left_s):
+            async for part in _parts(receive):
+                size += len(part)
+                if size > limit:
+                    raise _too_large(limit)
+                parts.append(part)
+    except TimeoutError:
+        raise InvalidRequest("body: it did not arrive within the time that the answer may take", "body") from None
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

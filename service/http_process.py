@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 GIL_SWITCH_S = 0.001
 """How long a thread that tokenizes may keep the event loop from running; Python's own 5 ms is what a whole small request takes."""
+HEADER_TIMEOUT_S = 30.0
+"""For a request's head to arrive in, and for a connection to idle: whoever sends it a byte at a time holds nothing for longer."""
 BACKPRESSURE = 16384
 """Requests that Granian hands to the application at once: admission decides, not the server."""
 
@@ -70,10 +72,11 @@ def build(directory: Path, index: int, plan: ServicePlan) -> Litestar:
     return create_app(plan.settings, [served(one) for one in plan.served], index, metrics_directory(directory))
 
 
-def server(app: Any, settings: Settings, listener: socket.socket) -> Any:
+def server(app: Any, settings: Settings, listener: socket.socket, header_timeout_s: float = HEADER_TIMEOUT_S) -> Any:
     """Granian, embedded, on a socket that somebody else bound."""
     from granian._granian import SocketHolder  # the public modules only make sockets of their own
     from granian.constants import HTTPModes, Interfaces
+    from granian.http import HTTP1Settings
     from granian.server.embed import Server
 
     make_holder: Any = SocketHolder
@@ -89,6 +92,7 @@ def server(app: Any, settings: Settings, listener: socket.socket) -> Any:
         app,
         interface=Interfaces.ASGI,
         http=HTTPModes.auto if settings.http2 else HTTPModes.http1,
+        http1_settings=HTTP1Settings(header_read_timeout=int(header_timeout_s * 1000)),
         websockets=False,
         backlog=BACKLOG,
         backpressure=BACKPRESSURE,

@@ -33,8 +33,9 @@ async def rerank(request: AnyRequest) -> Response[bytes]:
     """Rank documents in whatever dialect the caller speaks."""
     state, exchange = State.of(request.app), Exchange.of(request.scope)
     call = begin(state, exchange)
-    deadline = exchange.started + timeout_s(exchange, state.settings.request_timeout)
-    body = await read_body(request.receive, exchange.headers, state.settings.max_body_bytes)
+    left_s = timeout_s(exchange, state.settings.request_timeout)
+    deadline = exchange.started + left_s
+    body = await read_body(request.receive, exchange.headers, state.settings.max_body_bytes, left_s)
     decoded = table.read(body, call)
     context = Context(
         request_id=exchange.request_id,
@@ -56,7 +57,8 @@ async def tokenize_texts(request: AnyRequest) -> Response[bytes]:
     """Say how the default model's tokenizer reads texts, as text-embeddings-inference does."""
     state, exchange = State.of(request.app), Exchange.of(request.scope)
     call = begin(state, exchange)
-    body = await read_body(request.receive, exchange.headers, state.settings.max_body_bytes)
+    left_s = timeout_s(exchange, state.settings.request_timeout)
+    body = await read_body(request.receive, exchange.headers, state.settings.max_body_bytes, left_s)
     content, media_type = await tokenize(body, call, state.models.all[0], state.threads)
     return packed(content, media_type, {}, exchange.headers)
 

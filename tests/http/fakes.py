@@ -140,6 +140,7 @@ class FakeClient:
     scored: list[Sequences] = field(default_factory=list)
     cancelled: int = 0
     closed: bool = False
+    opened_at: float = 0.0
 
     @contextlib.contextmanager
     def reserve(self, tokens: int, deadline: float | None = None) -> Iterator[FakeReservation]:
@@ -188,6 +189,7 @@ class FakeModel:
     @property
     def served(self) -> Served:
         async def open_client() -> FakeClient:
+            self.client.opened_at = time.monotonic()
             return self.client
 
         return Served(self.card, self.encoder, open_client)
