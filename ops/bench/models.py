@@ -10,7 +10,7 @@ import argparse
 import os
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +68,22 @@ def cache_directory() -> Path:
 
 def model_path(name: str, directory: Path | None = None) -> Path:
     """Return a checkpoint's directory, made first if it is not there yet. Raises KeyError for an unknown name."""
+    return _made(BLUEPRINTS[name], (directory or cache_directory() / "models") / name)
+
+
+def tiny(name: str, directory: Path | None = None) -> Path:
+    """Return a checkpoint of the same kind with two small layers, for trying out what will run on the real one."""
     blueprint = BLUEPRINTS[name]
-    path = (directory or cache_directory() / "models") / name
+    small = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
+    positions = {"max_position_embeddings": 160 if blueprint.wordpiece else 162}
+    small_one = replace(blueprint, config={**blueprint.config, **small, **positions})
+    return _made(small_one, (directory or cache_directory() / "models") / f"tiny-{name}")
+
+
+def _made(blueprint: Blueprint, path: Path) -> Path:
     if (path / "complete").exists():
         return path
-    partial = path.with_name(f".{name}.partial")
+    partial = path.with_name(f".{path.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     _make(blueprint, partial)

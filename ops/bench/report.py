@@ -91,17 +91,40 @@ def show(title: str, rows: Sequence[Row], facts: Mapping[str, Any], notes: Seque
     if as_json:
         print(json.dumps({"title": title, **facts, "notes": list(notes), "rows": [dict(row) for row in rows]}))
         return
-    console = Console(width=None if sys.stdout.isatty() else 180, highlight=False)
-    table = Table(title=title, title_justify="left")
+    console = _console()
+    console.print(table(title, rows))
+    for note in notes:
+        console.print(f"  {note}", markup=False)
+    _print_facts(console, facts)
+
+
+def show_all(tables: Mapping[str, Sequence[Row]], facts: Mapping[str, Any], notes: Sequence[str] = ()) -> None:
+    """Print several tables of one run, and once what they were measured on."""
+    console = _console()
+    for title, rows in tables.items():
+        console.print(table(title, rows))
+    for note in notes:
+        console.print(f"  {note}", markup=False)
+    _print_facts(console, facts)
+
+
+def table(title: str, rows: Sequence[Row]) -> Table:
+    """Lay rows out; columns are their keys, in order of first appearance."""
+    made = Table(title=title, title_justify="left")
     columns = list(dict.fromkeys(key for row in rows for key in row))
     for column in columns:
         numeric = all(isinstance(row.get(column), int | float | None) for row in rows)
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        made.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(cell(row.get(column)) for column in columns))
-    console.print(table)
-    for note in notes:
-        console.print(f"  {note}", markup=False)
+        made.add_row(*(cell(row.get(column)) for column in columns))
+    return made
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 180, highlight=False)
+
+
+def _print_facts(console: Console, facts: Mapping[str, Any]) -> None:
     found = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     for line in (
         facts["machine"],

