@@ -9,6 +9,7 @@ import asyncio
 import os
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -206,6 +207,7 @@ class QueueClient:
     def _beat(self) -> None:
         """Say that this event loop runs, and look at what changes slowly."""
         self._owner.beat()
+        self._hand_on(self._owner.collect_spoilt)
         self._budget = self._board.budget_tokens()
         self._heart = self._loop.call_later(BEAT_S, self._beat)
 
@@ -217,18 +219,18 @@ class QueueClient:
     def _poll(self) -> None:
         self._polling = None
         self._ring(self._owner.in_use)
-        self._collect()
+        self._hand_on(self._owner.collect)
         self._fail_late()
         self._watch()
 
     def _on_bell(self) -> None:
         self._bell.clear()
-        self._collect()
+        self._hand_on(self._owner.collect)
 
-    def _collect(self) -> None:
-        """Hand on what came to an end, and let those in that wait for room."""
+    def _hand_on(self, collect: Callable[[], list[tuple[_Job, Ended]]]) -> None:
+        """Tell jobs how their entries ended, and let those in that wait for room."""
         before = self._owner.in_use
-        for job, how in self._owner.collect():
+        for job, how in collect():
             job.take(how)
         if self._owner.in_use < before:
             self._let_in()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from batching.cut import Cut
 from batching.errors import StartError, TooLarge
 from batching.files import FileLock, barrier
 from batching.heap import Heap
-from batching.states import DONE, ENDS, FREE, LEASED, WAITING, Actor, State, move
+from batching.states import CANCELLED, DONE, ENDS, FREE, LEASED, WAITING, Actor, IllegalMove, State, move
 from batching.types import Float32s
 
 LOW_MARK = 64
@@ -109,7 +110,10 @@ class Owner(Generic[Holder]):
         for row in np.flatnonzero(in_use).tolist():
             fields = arena.row(row)
             size = payload_bytes(fields.sequences, fields.scores, fields.tokens)
-            self._heap.take_at(fields.offset, size)
+            try:
+                self._heap.take_at(fields.offset, size)
+            except ValueError:  # the row was spoilt, and none of the heap is its own
+                size = 0
             self._used[row] = _Used(fields.offset, size, 0, 0, None)
             arena.rows["cancel"][row] = 1
         arena.states[~in_use] = FREE
@@ -117,8 +121,9 @@ class Owner(Generic[Holder]):
         self._set_high(max(self._used, default=-1) + 1)
 
     def beat(self) -> None:
-        """Say that this process runs."""
+        """Say that this process runs, and how far rows are in use."""
         self.arena.header["owner_beat"][0] = time.monotonic()
+        self._set_high(self._high)
 
     @property
     def in_use(self) -> int:
@@ -171,20 +176,41 @@ class Owner(Generic[Holder]):
         ended = (states[: self._high] >= DONE).nonzero()[0]
         if not ended.size:
             return []
-        found = []
+        found: list[tuple[Holder, Ended]] = []
+        kinds = states[ended]
         for state in ENDS:
-            rows = ended[states[ended] == int(state)]
-            for row in rows.tolist():
-                used = self._used.pop(row)
-                if used.holder is not None:
-                    found.append((used.holder, self._ended(row, state, used)))
-                self._heap.give_back(used.offset, used.size)
-            move(states, rows, state, State.FREE, Actor.OWNER)
-            self._free.extend(rows[::-1].tolist())
+            rows = ended[kinds == int(state)]
+            freed = [row for row in rows.tolist() if self._release(row, state, found)]
+            with contextlib.suppress(IllegalMove):  # a peer meddled with them since: the next look finds them
+                move(states, rows, state, State.FREE, Actor.OWNER)
+            self._free.extend(reversed(freed))
         if not self._used and self._high > LOW_MARK:
             self._free.sort(reverse=True)
             self._set_high(0)
         return found
+
+    def collect_spoilt(self) -> list[tuple[Holder, Ended]]:
+        """Take every entry whose row somebody else has written to, so that it could never come to an end. They count as failed."""
+        rows = np.fromiter(self._used, np.intp, len(self._used))
+        states, written = self.arena.states[rows], np.array([self._generations[row] for row in rows], np.uint32)
+        spoilt = rows[(states == FREE) | (states > CANCELLED) | (self.arena.rows["generation"][rows] != written)]
+        found: list[tuple[Holder, Ended]] = []
+        for row in spoilt.tolist():
+            self._release(row, State.FAILED, found)
+            self.arena.states[row] = FREE
+            self._free.append(row)
+        return found
+
+    def _release(self, row: int, state: State, found: list[tuple[Holder, Ended]]) -> bool:
+        """Forget a row that came to an end in `state`, and add what its holder is told to `found`; False for a row that was not in use."""
+        used = self._used.pop(row, None)
+        if used is None:
+            return False
+        if used.holder is not None:
+            found.append((used.holder, self._ended(row, state, used)))
+        if used.size:
+            self._heap.give_back(used.offset, used.size)
+        return True
 
     def _ended(self, row: int, state: State, used: _Used[Holder]) -> Ended:
         fields = self.arena.row(row)

@@ -19,14 +19,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from batching.arena import ROW, Arena, ArenaShape, payload_bytes
+from batching.arena import Arena, ArenaShape, payload_bytes
 from batching.bell import Ringer, check_path
 from batching.board import Board, BoardShape
 from batching.files import FileLock, barrier
 from batching.lease import Lease, Share
-from batching.planner import Limits, Rows, Waiting, plan
-from batching.states import LEASED, WAITING, Actor, State, move
+from batching.planner import Limits, Rows, plan
+from batching.states import LEASED, WAITING, Actor, IllegalMove, State, move
 from batching.types import Float32s, Pack
+from batching.waiting import Found, find_waiting
 
 MAX_ATTEMPTS = 2
 """How many workers an entry may have crashed before it fails."""
@@ -69,26 +70,6 @@ def owner_bell(directory: Path, index: int) -> Path:
     return directory / f"owner.{index}.bell"
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """Waiting entries: where each lies (intp [n] each), their fields (ROW [n]), and of these what the planner reads."""
-
-    arenas: NDArray[np.intp]
-    rows: NDArray[np.intp]
-    table: NDArray[np.void]
-    waiting: Waiting
-    one_arena: bool
-
-    def by_arena(self, which: Rows) -> list[tuple[int, Rows]]:
-        """The chosen ones of each arena that has any, as (arena, indices)."""
-        if not len(which):
-            return []
-        if self.one_arena:
-            return [(int(self.arenas[0]), which)]
-        arenas = self.arenas[which]
-        return [(arena, which[arenas == arena]) for arena in sorted(set(arenas.tolist()))]
-
-
 class Queue:
     """A claimer's view: all arenas, the board and the claim lock."""
 
@@ -112,22 +93,22 @@ class Queue:
     def lease(self, worker: int, limits: Limits, now: float) -> Lease | None:
         """Plan a batch and take its entries for `worker`; drops on the way what nobody waits for. None when nothing is to be had."""
         with self._claim:
-            found = self._read_waiting()
+            found = find_waiting(self.arenas)
             if found is None:
                 return None
             chosen = plan(found.waiting, limits, now, self.board.virtual_time)
-            self._move(found, chosen.drop, State.CANCELLED)
-            shares = found.by_arena(chosen.take)
-            for arena, which in shares:
+            self._drop(found, chosen.drop)
+            shares = []
+            for arena, which in found.by_arena(chosen.take):
                 rows, table = found.rows[which], self.arenas[arena].rows
                 table["worker"][rows] = worker
                 table["started"][rows] = 0
                 table["leased_at"][rows] = now
-                move(self.arenas[arena].states, rows, State.WAITING, State.LEASED, Actor.CLAIMER)
+                if self._moved(arena, rows, State.WAITING, State.LEASED, Actor.CLAIMER):
+                    shares.append(Share(arena, rows, found.table[which]))
             self.board.virtual_time = chosen.virtual_time
         self._ring_owners(found.arenas[chosen.drop])
-        lease = Lease(tuple(Share(arena, found.rows[which], found.table[which]) for arena, which in shares), now)
-        return self._without_corrupt(lease)
+        return self._without_corrupt(Lease(tuple(shares), now))
 
     def _without_corrupt(self, lease: Lease) -> Lease | None:
         """The lease without rows that can't be true; those fail."""
@@ -143,11 +124,11 @@ class Queue:
     def drop_unwanted(self, now: float) -> int:
         """Drop expired and cancelled entries without leasing any: what the supervisor does while no worker can. How many."""
         with self._claim:
-            found = self._read_waiting()
+            found = find_waiting(self.arenas)
             if found is None:
                 return 0
             drop = plan(found.waiting, Limits(0), now, self.board.virtual_time).drop
-            self._move(found, drop, State.CANCELLED)
+            self._drop(found, drop)
         self._ring_owners(found.arenas[drop])
         return len(drop)
 
@@ -199,7 +180,8 @@ class Queue:
         """Move what is still this worker's; a lease that was reaped meanwhile is left alone."""
         barrier()
         for share in lease.shares:
-            move(self.arenas[share.arena].states, share.rows[self._held(share)], State.LEASED, state, Actor.WORKER)
+            while not self._moved(share.arena, share.rows[self._held(share)], State.LEASED, state, Actor.WORKER):
+                continue
             self._ringer.ring(self._owner_bells[share.arena])
 
     def reap(self, worker: int) -> int:
@@ -209,20 +191,29 @@ class Queue:
         """
         reaped = 0
         with self._claim:
-            for arena in self.arenas:
-                rows = np.flatnonzero(arena.states == LEASED)
-                rows = rows[arena.rows["worker"][rows] == worker]
-                arena.rows["attempts"][rows] += arena.rows["started"][rows]
-                arena.rows["started"][rows] = 0
-                spent = arena.rows["attempts"][rows] >= MAX_ATTEMPTS
-                arena.rows["failure"][rows[spent]] = Failure.WORKER_LOST
-                move(arena.states, rows[spent], State.LEASED, State.FAILED, Actor.REAPER)
-                move(arena.states, rows[~spent], State.LEASED, State.WAITING, Actor.REAPER)
-                reaped += len(rows)
+            for index in range(len(self.arenas)):
+                while (rows := self._leased_by(index, worker)).size:
+                    reaped += self._reap(index, rows)
         if reaped:
             self._ring_owners(np.arange(len(self.arenas)))
             self.ring_workers()
         return reaped
+
+    def _leased_by(self, index: int, worker: int) -> NDArray[np.intp]:
+        arena = self.arenas[index]
+        rows = np.flatnonzero(arena.states == LEASED)
+        mine: NDArray[np.intp] = rows[arena.rows["worker"][rows] == worker]
+        return mine
+
+    def _reap(self, index: int, rows: NDArray[np.intp]) -> int:
+        """Move a dead worker's rows of one arena on; how many went."""
+        fields = self.arenas[index].rows
+        fields["attempts"][rows] += fields["started"][rows]
+        fields["started"][rows] = 0
+        spent = fields["attempts"][rows] >= MAX_ATTEMPTS
+        fields["failure"][rows[spent]] = Failure.WORKER_LOST
+        moves = ((rows[spent], State.FAILED), (rows[~spent], State.WAITING))
+        return sum(len(which) for which, new in moves if self._moved(index, which, State.LEASED, new, Actor.REAPER))
 
     def ring_workers(self) -> None:
         """Wake every worker."""
@@ -233,33 +224,17 @@ class Queue:
         for index in set(arenas.tolist()):
             self._ringer.ring(self._owner_bells[index])
 
-    def _read_waiting(self) -> _Found | None:
-        """All waiting entries, and what the planner reads of them."""
-        spans = [(index, rows) for index, arena in enumerate(self.arenas) if len(rows := arena.in_state(WAITING))]
-        if not spans:
-            return None
-        lines = [self.arenas[index].gather(rows) for index, rows in spans]
-        table = (lines[0] if len(lines) == 1 else np.concatenate(lines)).view(ROW)[:, 0]
-        return _Found(
-            arenas=np.repeat([index for index, _ in spans], [len(rows) for _, rows in spans]),
-            rows=spans[0][1] if len(spans) == 1 else np.concatenate([rows for _, rows in spans]),
-            table=table,
-            waiting=Waiting(
-                request=table["request"],
-                start_tag=table["start_tag"],
-                priority=table["priority"],
-                cost=table["cost"],
-                scores=table["scores"],
-                deadline=table["deadline"],
-                cancelled=table["cancel"] != 0,
-                attempts=table["attempts"],
-            ),
-            one_arena=len(spans) == 1,
-        )
-
-    def _move(self, found: _Found, which: Rows, new: State) -> None:
+    def _drop(self, found: Found, which: Rows) -> None:
         for arena, indices in found.by_arena(which):
-            move(self.arenas[arena].states, found.rows[indices], State.WAITING, new, Actor.CLAIMER)
+            self._moved(arena, found.rows[indices], State.WAITING, State.CANCELLED, Actor.CLAIMER)
+
+    def _moved(self, arena: int, rows: NDArray[np.intp], old: State, new: State, actor: Actor) -> bool:
+        """Move rows that were in `old` a moment ago; False, and nothing moved, when a peer has meddled with them since."""
+        try:
+            move(self.arenas[arena].states, rows, old, new, actor)
+        except IllegalMove:
+            return False
+        return True
 
     def close(self) -> None:
         """Let go of every mapping and file."""
