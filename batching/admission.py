@@ -55,6 +55,7 @@ class Admission:
         self._board, self._arenas, self._mine = board, arenas, arenas[index]
         self._lock = FileLock(directory / "admission")
         self._limit = board.shape.limit_tokens
+        self._tokens = self._requests = 0  # kept here too, so that nobody else can spoil them
         self._alone = len(arenas) == 1  # then nobody can come between reading and adding
         self._samples: deque[tuple[float, int, float]] = deque()
         self._rate, self._ready = 0.0, 1
@@ -97,8 +98,8 @@ class Admission:
         """Change this owner's sums; it is the only writer, and lowering needs no lock. A request may outlive `close`."""
         if self._closed:
             return
-        self._mine.reserved_tokens += tokens
-        self._mine.reserved_requests += requests
+        self._tokens, self._requests = self._tokens + tokens, self._requests + requests
+        self._mine.reserved_tokens, self._mine.reserved_requests = self._tokens, self._requests
 
     def retry_after_s(self, excess_tokens: int) -> float:
         """How long the workers will take for `excess_tokens`, by their measured rate."""
@@ -106,7 +107,7 @@ class Admission:
         return min(MAX_RETRY_S, max(MIN_RETRY_S, excess_tokens / rate)) if rate else 1.0
 
     def drain_tokens_per_s(self) -> float:
-        """Tokens a second that the ready workers score while they are busy, over the last seconds; 0 before the first batch."""
+        """Tokens a second that the ready workers score while they are busy, over the last seconds; 0 where that is not known."""
         now = time.monotonic()
         if not self._samples or now - self._samples[-1][0] > RATE_STEP_S:
             self._measure(now)
@@ -114,15 +115,18 @@ class Admission:
 
     def _measure(self, now: float) -> None:
         tokens, busy_s = self._board.counters()
+        first = not self._samples
         self._samples.append((now, tokens, busy_s))
-        while len(self._samples) > 1 and now - self._samples[0][0] > RATE_WINDOW_S:
+        while len(self._samples) > 2 and now - self._samples[1][0] > RATE_WINDOW_S:
             self._samples.popleft()
-        _, old_tokens, old_busy_s = self._samples[0]
+        since, old_tokens, old_busy_s = self._samples[0]
         self._ready = max(1, int((self._board.slots["state"] == int(WorkerState.READY)).sum()))
         if busy_s - old_busy_s > 0:
             self._rate = (tokens - old_tokens) / (busy_s - old_busy_s)
-        elif not self._rate and busy_s > 0:
+        elif first and busy_s > 0:
             self._rate = tokens / busy_s
+        elif now - since > RATE_WINDOW_S:  # nothing was scored for so long; were an old rate believed, it could refuse what would renew it
+            self._rate = 0.0
 
     def _check_workers(self) -> None:
         """A worker that is up, or coming back after a crash, is reason enough to accept."""

@@ -157,6 +157,36 @@ def test_the_rate_is_of_the_last_seconds(directory: Path, monkeypatch: pytest.Mo
     assert rate == pytest.approx(200)
 
 
+def test_one_slow_batch_does_not_refuse_requests_for_ever(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the rate of a batch that stalled every deadline is hopeless; when nothing was scored for a while, the rate is unknown again."""
+    clock = [100.0]
+    monkeypatch.setattr(admission.time, "monotonic", lambda: clock[0])
+    one = owner(directory, 0)
+    with one.reserve(500, clock[0] + 60):
+        pass
+    worked(directory, 500, 100.0)
+    clock[0] += 1.0
+    refused = 0
+    for _ in range(30):
+        clock[0] += 1.0
+        try:
+            with one.reserve(900, clock[0] + 60):
+                break
+        except Expired:
+            refused += 1
+    assert 1 <= refused < 15
+
+
+def test_what_a_peer_writes_over_the_sums_is_corrected(directory: Path) -> None:
+    """The owner knows what it has reserved, and says so again with the next change."""
+    one = owner(directory, 0)
+    with one.reserve(300):
+        Arena(directory / "arena.0").reserved_tokens = 1 << 60
+        with pytest.raises(Overloaded):
+            one.reserve(1)
+    assert reserved(directory)[0] == (0, 0)
+
+
 @pytest.mark.parametrize(
     ("states", "forward_ended", "answer"),
     [
