@@ -56,12 +56,13 @@ soak *options: setup
 
 # The figures of BENCHMARKS.md: queue, HTTP path, service against the bare forward
 bench *options: setup
+    {{bin}}/pip install -q -e ".[bench]"
     {{bin}}/python -m ops.bench {{options}}
 
 # Us and the peers, on the same model and load, in one run
 bench-peers *options: setup
     {{bin}}/python -m ops.bench.peers {{options}}
 
-# The GPU's figures, on a CUDA machine
+# The GPU's figures, on a CUDA machine with the packages it has; `just bench-gpu --dry-run` tries it on the CPU
 bench-gpu *options:
     {{python}} -m ops.bench.gpu {{options}}
