@@ -61,7 +61,7 @@ class Callers(click.ParamType):  # type: ignore[type-arg]  # generic in some rel
 @click.option("--key", envvar="RERANKD_KEY", help="A key, where the service asks for one. [RERANKD_KEY]")
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write the curve as PNG (needs the extra `bench`).")
 @click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures as JSON, for `rerankd plan --measured`.")
-@click.argument("options", nargs=-1, type=click.UNPROCESSED)
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[SERVE OPTIONS]...")
 def command(
     url: str | None, callers: tuple[int, ...], seconds: float, warmup: float, documents: tuple[int, int], words: float, sigma: float,
     dialect: str, key: str | None, plot: Path | None, save: Path | None, options: tuple[str, ...],

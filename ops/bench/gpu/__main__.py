@@ -1,8 +1,8 @@
 """Parity, rates and latencies on one GPU in one run that ends by itself: `python3 -m ops.bench.gpu [--dry-run]`.
 
 Random models of real shapes are made on the way. What was measured is written to $OUT/gpu.json (or --save) after every step, so that a run
-that is cut short leaves what it has. --dry-run runs every step on the CPU with tiny shapes. Needs torch, transformers, msgspec and rich; through
-HTTP also what the service needs.
+that is cut short leaves what it has. --dry-run runs every step on the CPU with tiny shapes. Needs torch, transformers, msgspec and rich, and
+for the part through HTTP what the service needs.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ class Run:
         """Seconds until the run must have ended."""
         return float(self.args.limit) - (time.monotonic() - self.began)
 
-    def step(self, table: str, needs_s: float, make: Callable[[], Iterable[Row]]) -> None:
+    def step(self, table: str, needs_s: float, make: Callable[[], Iterable[Row]], what: str = "") -> None:
         """Add a step's rows to a table if there is time for it; what fails is a row, and ends no other step."""
         rows = self.tables.setdefault(table, [])
-        print(f"{time.monotonic() - self.began:6.1f} s  {table}", file=sys.stderr, flush=True)
+        print(f"{time.monotonic() - self.began:6.1f} s  {table} {what}", file=sys.stderr, flush=True)
         if self.left_s() < needs_s:
-            rows.append({"note": f"left out: {needs_s:.0f} s needed, {self.left_s():.0f} s left"})
+            rows.append({"note": f"{what} left out: {needs_s:.0f} s needed, {self.left_s():.0f} s left"})
             return
         try:
             for row in make():
@@ -98,8 +98,8 @@ def measure(run: Run) -> None:
         run.step("models", 30, load)
     every = variants(ScoringOptions)
     for variant in every:
-        for model in models.values():
-            run.step("forward", 25, partial(model.rows, variant, sizes if variant is every[0] else few))
+        for name, model in models.items():
+            run.step("forward", 25, partial(model.rows, variant, sizes if variant is every[0] else few), f"{name} {variant.name}")
         if variant is every[0]:
             for name, model in models.items() if args.device.startswith("cuda") else ():
                 run.step(f"kernels of {name}", 15, partial(model.profile, max(few)))

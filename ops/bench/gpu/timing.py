@@ -13,7 +13,8 @@ import torch
 from batching.types import Collect, Pack, Scorer
 from service.load.stats import percentile
 
-WARM_UPS = 3
+WARM_UPS, BLOCKS = 3, 5
+BLOCK_S, MOST_IN_BLOCK = 0.02, 500
 
 
 def wait(device: str) -> None:
@@ -22,21 +23,23 @@ def wait(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def seconds_of(run: Callable[[], Any], device: str, repeats: int) -> float:
-    """Return the median seconds of a piece of device work after warming up; each is waited for."""
-    for _ in range(WARM_UPS):
-        run()
-    took = []
-    for _ in range(repeats):
-        wait(device)
-        began = time.perf_counter()
-        run()
-        wait(device)
-        took.append(time.perf_counter() - began)
-    return median(took)
+def seconds_of(run: Callable[[], Any], device: str) -> float:
+    """Return the median seconds of a piece of device work, in blocks of so many that waiting for the device costs nothing beside them."""
+    _block(run, device, WARM_UPS)
+    count = min(MOST_IN_BLOCK, max(1, round(BLOCK_S / max(_block(run, device, 1), 1e-6))))
+    return median(_block(run, device, count) / count for _ in range(BLOCKS))
 
 
-def matrix_rate(device: str, dtype: str, rows: int, inner: int, columns: int, repeats: int = 20) -> float:
+def _block(run: Callable[[], Any], device: str, count: int) -> float:
+    wait(device)
+    began = time.perf_counter()
+    for _ in range(count):
+        run()
+    wait(device)
+    return time.perf_counter() - began
+
+
+def matrix_rate(device: str, dtype: str, rows: int, inner: int, columns: int) -> float:
     """Return FLOP/s of x[rows, inner] @ w[columns, inner].T on random data. "float8": rowwise scaled, e4m3."""
     x = torch.randn(rows, inner, device=device, dtype=torch.bfloat16)
     w = torch.randn(columns, inner, device=device, dtype=torch.bfloat16)
@@ -52,14 +55,14 @@ def matrix_rate(device: str, dtype: str, rows: int, inner: int, columns: int, re
         def product() -> Any:
             return torch.nn.functional.linear(typed, weight)
 
-    return 2 * rows * inner * columns / seconds_of(product, device, repeats)
+    return 2 * rows * inner * columns / seconds_of(product, device)
 
 
-def copy_rate(device: str, size: int, repeats: int = 10) -> float:
+def copy_rate(device: str, size: int) -> float:
     """Return bytes a second of a copy on the device, read and written both counted."""
     source = torch.randint(0, 255, (size,), device=device, dtype=torch.uint8)
     there = torch.empty_like(source)
-    return 2 * size / seconds_of(lambda: there.copy_(source), device, repeats)
+    return 2 * size / seconds_of(lambda: there.copy_(source), device)
 
 
 def batches(scorer: Scorer, packs: Iterable[Pack], depth: int) -> float:

@@ -85,10 +85,10 @@ def test_a_failing_step_ends_no_other_and_loses_nothing(tmp_path: Path) -> None:
 
     run.step("first", 1, half)
     assert json.loads(saved.read_text())["tables"] == {"first": [{"a": 1}, {"note": "RuntimeError: the device is gone"}]}
-    run.step("second", 1000, half)
+    run.step("second", 1000, half, "something")
     run.step("third", 1, lambda: [{"b": np.float32(2.0)}])
     tables = json.loads(saved.read_text())["tables"]
-    assert tables["second"][0]["note"].startswith("left out: 1000 s needed")
+    assert tables["second"][0]["note"].startswith("something left out: 1000 s needed")
     assert tables["third"] == [{"b": 2.0}]
 
 
