@@ -1,7 +1,7 @@
 """Parity, rates and latencies on one GPU in one run that ends by itself: `python3 -m ops.bench.gpu [--dry-run]`.
 
 Random models of real shapes are made on the way. What was measured is written to $OUT/gpu.json (or --save) after every step, so that a run
-that is cut short leaves what it has. --dry-run runs every step on the CPU with tiny shapes. Needs torch, transformers, msgspec and rich, and
+that is cut short leaves what it has. --dry-run runs every step on the CPU with tiny shapes. Needs torch, transformers, msgspec, rich, and
 for the part through HTTP what the service needs.
 """
 
