@@ -180,6 +180,8 @@ class Owner(Generic[Holder]):
         kinds = states[ended]
         for state in ENDS:
             rows = ended[kinds == int(state)]
+            if not rows.size:
+                continue
             freed = [row for row in rows.tolist() if self._release(row, state, found)]
             with contextlib.suppress(IllegalMove):  # a peer meddled with them since: the next look finds them
                 move(states, rows, state, State.FREE, Actor.OWNER)
