@@ -168,6 +168,7 @@ class FakeClient:
         ends = np.cumsum(sequences.lengths)
         sums = np.add.reduceat(sequences.ids, ends - sequences.lengths) if len(ends) else np.zeros(0)
         raw = (sums / np.maximum(sequences.lengths, 1)).astype(np.float32)
+        raw = raw[1:] if sequences.shared else raw
         raw[list(self.nan_at)] = np.nan
         now = time.monotonic()
         return FakeScored(raw, stays=[Stay(now - 0.005, now - 0.004, now, 0.003, len(sequences.ids), 0)])

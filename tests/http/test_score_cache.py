@@ -16,7 +16,7 @@ from batching.families.encode import Encoder
 from service import ranking
 from service.app import create_app
 from service.model_files import starter
-from service.models import Model
+from service.models import Model, open_served
 from service.schemas import RerankRequest
 from service.score_cache import ENTRY_BYTES
 from service.settings import Settings
@@ -162,3 +162,24 @@ def test_answers_are_those_without_it(calls: list[tuple[str, list[str], int | No
             body = {**CALL, "query": query, "documents": documents, "max_tokens_per_doc": most}
             one, other = (client.post("/v1/rerank", json=body).json() for client in (cached, plain))
             assert {**one, "id": "", "created": 0} == {**other, "id": "", "created": 0}
+
+
+def test_the_token_caches_finds_are_told() -> None:
+    """Documents seen before are counted as hits, new ones as misses; the other cache, which is off, counts nothing."""
+    fake = FakeModel("starter")
+
+    async def client() -> Any:
+        return fake.client
+
+    served = open_served(detect(starter(), "starter"), Settings(), 1, client)
+    with TestClient(create_app(settings_of(), [served], 0)) as asked:
+        for documents in (["a", "b", "c"], ["c", "d"]):
+            assert asked.post("/v1/rerank", json={**CALL, "documents": documents}).status_code == 200
+        page = asked.get("/metrics").text
+    told = dict(line.rsplit(" ", 1) for line in page.splitlines() if "_cache_" in line and not line.startswith("#"))
+    assert told == {
+        'rerankd_token_cache_hits_total{model="starter"}': "1.0",
+        'rerankd_token_cache_misses_total{model="starter"}': "4.0",
+        'rerankd_score_cache_hits_total{model="starter"}': "0.0",
+        'rerankd_score_cache_misses_total{model="starter"}': "0.0",
+    }
