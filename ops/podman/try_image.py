@@ -17,10 +17,11 @@ LIMIT_BYTES = 1_600_000_000
 READY_S = 120.0
 NAME = "rerankd-trial"
 PODMAN = ["podman", "--runtime", "runc", "--cgroup-manager=cgroupfs"]
-RUN = [
-    "run", "--detach", "--replace", "--name", NAME, "--network=host", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000",
-    "--read-only", "--shm-size=256m", "--cap-drop=all", "--security-opt=no-new-privileges",
+TIGHT = [
+    "--network=host", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1000:1000", "--read-only", "--cap-drop=all",
+    "--security-opt=no-new-privileges",
 ]  # fmt: skip
+RUN = ["run", "--detach", "--replace", "--name", NAME, *TIGHT, "--shm-size=256m"]
 BUILD_TOOLS = "gcc g++ cc make ninja nvcc pip pip3 git curl"
 QUERY = {
     "query": "What is the capital of France?",
@@ -144,6 +145,13 @@ def _until(true: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def cramped(image: str) -> None:
+    """A start that can't succeed ends at once, with one line that says why."""
+    done = subprocess.run([*PODMAN, "run", "--rm", *TIGHT, "--shm-size=8m", image], capture_output=True, text=True, check=False)
+    told = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("rerankd:")]
+    expect("too small a /dev/shm is told", done.returncode == 1 and len(told) == 1, told or done.stderr)
+
+
 def main(plain: str, baked: str) -> None:
     """Try both images."""
     print(plain)
@@ -154,6 +162,7 @@ def main(plain: str, baked: str) -> None:
         expect("ready", True, f"{seconds:.1f} s after start, nothing mounted, nothing downloaded")
         inside(port)
         drain(port)
+    cramped(baked)
 
 
 if __name__ == "__main__":
