@@ -9,7 +9,9 @@ everything else is the worker's. Counters go on from where the slot's last proce
 
 from __future__ import annotations
 
+import struct
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -72,6 +74,10 @@ SLOT = np.dtype(
         ("unused", "V168"),
     ]
 )
+COUNTERS = struct.Struct("<dd6Q")
+"""What a worker adds to after every batch: `busy_s` up to `saved_tokens`, in their order."""
+COUNTERS_AT = 40
+"""Where in a slot they lie."""
 STATE_AT = 4
 """Where in a slot its state lies; a state fits one byte."""
 
@@ -187,6 +193,14 @@ class Board:
     @virtual_time.setter
     def virtual_time(self, value: float) -> None:
         self._virtual_time[0] = value
+
+    def counters_of(self, slot: int) -> tuple[float, ...]:
+        """A slot's COUNTERS."""
+        return COUNTERS.unpack_from(self._map, self._idle_at[slot] + COUNTERS_AT)
+
+    def set_counters(self, slot: int, counters: Sequence[float]) -> None:
+        """Replace a slot's COUNTERS; its worker's alone to do."""
+        COUNTERS.pack_into(self._map, self._idle_at[slot] + COUNTERS_AT, *counters)
 
     def idle_workers(self) -> list[int]:
         """Slots whose worker sleeps for want of work."""

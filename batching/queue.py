@@ -147,13 +147,15 @@ class Queue:
         for share in lease.shares:
             count = int(share.table["scores"].sum())
             arena, held = self.arenas[share.arena], self._held(share)
+            rows = share.rows
             if held.all():
                 arena.write_scores(share.table, scores[at : at + count])
             else:
+                rows = rows[held]
                 arena.write_scores(share.table[held], scores[at : at + count][np.repeat(held, share.table["scores"])])
-            arena.rows["forward_s"][share.rows[held]] = forward_s
-            arena.rows["batch_tokens"][share.rows[held]] = tokens
-            arena.rows["ended_at"][share.rows[held]] = now
+            arena.rows["forward_s"][rows] = forward_s
+            arena.rows["batch_tokens"][rows] = tokens
+            arena.rows["ended_at"][rows] = now
             at += count
         self._finish(lease, State.DONE)
 

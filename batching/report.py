@@ -84,14 +84,11 @@ class Report:
     def forward_ends(self, lease: Lease, pack: Pack, scores: Float32s, forward_s: float) -> None:
         """A batch came back."""
         self._set("forward_ended", time.monotonic())
-        self._add("busy_s", forward_s)
-        self._add("forward_sum_s", forward_s)
-        self._add("batches", 1)
-        self._add("entries", lease.entries)
-        self._add("pairs", len(scores))
-        self._add("tokens", pack.tokens)
-        self._add("padded_tokens", lease.cost)
-        self._add("nan_scores", int(np.isnan(scores).sum()))
+        batch = (forward_s, forward_s, 1, lease.entries, len(scores), pack.tokens, lease.cost, pack.saved_tokens)
+        counters = self._board.counters_of(self._slot)
+        self._board.set_counters(self._slot, [old + new for old, new in zip(counters, batch, strict=True)])
+        if not np.isfinite(scores).all():
+            self._add("nan_scores", int((~np.isfinite(scores)).sum()))
         self._slots["batch_tokens_buckets"][self._slot][bisect_left(BATCH_TOKENS_BOUNDS, pack.tokens)] += 1
         self._slots["forward_buckets"][self._slot][bisect_left(FORWARD_SECONDS_BOUNDS, forward_s)] += 1
 

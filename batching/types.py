@@ -60,6 +60,15 @@ class Pack:
         return len(self.ids)
 
     @property
+    def saved_tokens(self) -> int:
+        """Tokens that sharing spared: what each shared sequence would have cost again with every score but one."""
+        if not self.entry_shared.any():
+            return 0
+        firsts = np.cumsum(self.entry_sequences) - self.entry_sequences
+        spared = self.lengths[firsts] * np.maximum(self.entry_scores - 1, 0)
+        return int(spared[self.entry_shared].sum())
+
+    @property
     def scores(self) -> int:
         """Scores that the scorer must return."""
         return int(self.entry_scores.sum())

@@ -144,3 +144,15 @@ def test_padding_is_said_by_the_worker(path: Path) -> None:
     assert reader.padded is False
     writer.padded = True
     assert reader.padded is True
+
+
+def test_counters_lie_where_the_fields_are(path: Path) -> None:
+    """Written at once, they are read by name; the state is read where it lies."""
+    board = Board(path)
+    board.set_counters(1, (1.5, 2.5, 3, 4, 5, 6, 7, 8))
+    names = ("busy_s", "forward_sum_s", "batches", "entries", "pairs", "tokens", "padded_tokens", "saved_tokens")
+    assert [float(board.slots[name][1]) for name in names] == [1.5, 2.5, 3, 4, 5, 6, 7, 8]
+    assert board.counters_of(0) == (0,) * 8
+    assert not board.any_ready()
+    board.slots["state"][1] = WorkerState.READY
+    assert board.any_ready()
