@@ -35,6 +35,8 @@ ENTRIES_PER_BUDGET = 4
 """A batch is made of several entries, so that requests can share it and workers can share a request."""
 MIN_ENTRY_TOKENS = 256
 """Smaller entries would cost more in bookkeeping than they gain; also the size before any worker is ready to say its budget."""
+RING_AFTER = 8
+"""Entries put in one turn of the event loop after which a worker is rung at once."""
 PRIORITY_WEIGHT = 1.0
 """How much more each step of priority makes later entries cost in virtual time."""
 
@@ -190,10 +192,16 @@ class QueueClient:
             job.future.result()
 
     def _ring_soon(self, entries: int) -> None:
-        """Ring once for all that is put in this turn of the event loop, so that a worker wakes to a batch and not to its first entry."""
+        """Ring once for what is put in this turn of the event loop, so that a worker wakes to a batch and not to its first entry.
+
+        When many are put in one turn a worker need not wait for the last of them.
+        """
         if not self._unrung:
-            self._loop.call_soon(self._ring_now)
+            self._turn_ends = self._loop.call_soon(self._ring_now)
         self._unrung += entries
+        if self._unrung >= RING_AFTER:
+            self._turn_ends.cancel()
+            self._ring_now()
 
     def _ring_now(self) -> None:
         entries, self._unrung = self._unrung, 0
