@@ -78,12 +78,13 @@ def test_models_are_found_where_they_are(tmp_path: Path) -> None:
         model_files.locate("x", str(tmp_path / "none"), settings)
 
 
-def test_score_ranks_in_the_terminal() -> None:
+def test_score_ranks_in_the_terminal(short_path: Path) -> None:
     """Real weights, real text, one worker process, no server; nothing is left behind."""
     documents = ["Tides follow the moon.", "Sea otters sleep wrapped in kelp.", "A keyboard has a hundred keys."]
-    done = _run("score", "how do otters sleep", *documents, "--model", "starter", "--json", "--device", "cpu", "--token-budget", "1024")
+    done = _run("score", "how do otters sleep", *documents, "--model", "starter", "--json", "--device", "cpu", "--token-budget", "1024",
+                "--runtime-dir", str(short_path))  # fmt: skip
     assert done.returncode == 0, done.stderr
     ranked = [json.loads(line) for line in done.stdout.splitlines()]
     assert ranked[0]["document"] == documents[1]
     assert ranked[0]["score"] > ranked[1]["score"] + 0.2
-    assert not list(Path("/dev/shm").glob("rerankd-local-*"))
+    assert not list(short_path.iterdir())
