@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 
 from litestar.types import Receive
 
 from batching.errors import Cancelled, InvalidRequest, TooLarge
 from service.settings import PREFIX
+from service.sweep import sweep
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], limit: int, left_s: float) -> bytes:
@@ -17,30 +18,48 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limit: int, le
     announced = headers.get("content-length", "")
     if announced.isascii() and announced.isdigit() and int(announced) > limit:
         raise _too_large(limit)
-    parts: list[bytes] = []
-    size = 0
+    alarm = _Alarm(left_s)
     try:
-        async with asyncio.timeout(left_s):
-            async for part in _parts(receive):
-                size += len(part)
-                if size > limit:
-                    raise _too_large(limit)
-                parts.append(part)
-    except TimeoutError:
-        raise InvalidRequest("body: it did not arrive within the time that the answer may take", "body") from None
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+        return await _read(receive, limit)
+    except asyncio.CancelledError:
+        if alarm.rang():
+            raise InvalidRequest("body: it did not arrive within the time that the answer may take", "body") from None
+        raise
+    finally:
+        sweep().discard(alarm)
 
 
-async def _parts(receive: Receive) -> AsyncIterator[bytes]:
-    while True:
+async def _read(receive: Receive, limit: int) -> bytes:
+    parts: list[bytes] = []
+    size, more = 0, True
+    while more:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise Cancelled("the caller hung up while sending the body")
         if message["type"] != "http.request":
             raise InvalidRequest("body: not an HTTP body")
-        yield message["body"]
-        if not message.get("more_body", False):
-            return
+        parts.append(message["body"])
+        size, more = size + len(parts[-1]), message.get("more_body", False)
+        if size > limit:
+            raise _too_large(limit)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+class _Alarm:
+    """Cancels the task that made it after `after_s`."""
+
+    def __init__(self, after_s: float) -> None:
+        self._task, self._rang = asyncio.current_task(), False
+        sweep().add(self, after_s, self._ring)
+
+    def _ring(self) -> None:
+        self._rang = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def rang(self) -> bool:
+        """Whether the cancellation that is under way is this alarm's alone; if so it is undone."""
+        return self._rang and self._task is not None and self._task.uncancel() == 0
 
 
 def _too_large(limit: int) -> TooLarge:
@@ -63,7 +82,7 @@ class HangUp:
 
     async def __aenter__(self) -> HangUp:
         self._task = asyncio.current_task()
-        self._alarm = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._begin)
+        sweep().add(self, WATCH_AFTER_S, self._begin)
         return self
 
     def _begin(self) -> None:
@@ -77,7 +96,7 @@ class HangUp:
             self._task.cancel()
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._alarm.cancel()
+        sweep().discard(self)
         if self._watcher is not None:
             self._watcher.cancel()
         if self._gone and self._task is not None and self._task.uncancel() == 0 and kind is asyncio.CancelledError:
