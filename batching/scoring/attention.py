@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface
 
 from batching.errors import SettingError
+from batching.scoring.compiled import Told, attend_told
 from batching.scoring.kernels import HALF, EqualRuns, VarlenKernel, flash_varlen, torch_varlen
 from batching.scoring.options import AttentionChoice
 from batching.scoring.segments import How, Kernel, Segments
@@ -29,7 +30,7 @@ def packed_varlen(
 
     The keyword `is_causal` wins over the module's flag: bidirectional decoders leave the flag True.
     """
-    segments: Segments = kwargs["segments"]
+    segments: Segments | Told = kwargs["segments"]
     causal = kwargs.get("is_causal")
     scale = kwargs.get("scaling")
     how = How(
@@ -39,6 +40,8 @@ def packed_varlen(
         softcap=kwargs.get("softcap"),
     )
     q, k, v = (states[0].transpose(0, 1) for states in (query, key, value))
+    if isinstance(segments, tuple):
+        return attend_told(q, k, v, segments, how).unsqueeze(0), None
     kernel = segments.kernel if segments.kernel.serves(q, segments, how) else RUNS
     return kernel(q, k, v, segments, how).unsqueeze(0), None
 

@@ -32,6 +32,8 @@ class Forward(Protocol):
 
     backend: str
     padded: bool
+    warm_up_rows: tuple[int, ...]
+    """Tokens of rows that a start should run several times, so that they are quick later."""
 
     def fill(self, tokens: int) -> int:
         """How many rows more would suit a row of `tokens`; they belong to nobody."""

@@ -65,6 +65,7 @@ def make(options: dict[str, Any]) -> ReadyScorer:
         asked.card, msgspec.convert({"device": asked.device, "dtype": asked.dtype, "threads": asked.threads}, ScoringOptions)
     )
     scorer.warm_up(WARM_UP_TOKENS)
+    scorer.prepare()
     if asked.budget_tokens:
         return ReadyScorer(scorer, asked.budget_tokens, [])
     curve = _curve(scorer, asked)

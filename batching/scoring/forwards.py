@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from batching.errors import SettingError
 from batching.families.card import ModelCard
+from batching.scoring import cuda
 from batching.scoring.attention import RUNS
 from batching.scoring.batch import Batch, Forward, RowRead, read_rows
 from batching.scoring.bodies import packs, read_positions
@@ -34,6 +35,7 @@ class OneDnnForward:
 
     backend = "onednn"
     padded = False
+    warm_up_rows: tuple[int, ...] = ()
 
     def __init__(self, encoder: PackedEncoder) -> None:
         self._encoder = encoder
@@ -78,7 +80,8 @@ def choose_forward(parts: Parts, card: ModelCard, kernel: Kernel, dtype: torch.d
         return PaddedForward(base)
     if not may_prepack(base.config.model_type, base.device, dtype, options.forward) or unsupported(base) is not None:
         faster = speed_up(base, dtype, options.forward)
-        return PackedForward(base, f"{kernel.name}+prepacked" if faster else kernel.name, rounds=base.device.type == "cpu")
+        plain = PackedForward(base, f"{kernel.name}+prepacked" if faster else kernel.name, rounds=base.device.type == "cpu")
+        return cuda.speed_up(plain, base, kernel, read_positions(base).offset, options) if base.device.type == "cuda" else plain
     encoder = PackedEncoder(base, dtype, read=read or "all")
     generic = PackedForward(base.to(dtype), kernel.name, rounds=True)
     probe = partial(run_generic, generic, read, read_positions(base).offset)

@@ -121,7 +121,7 @@ class VarlenKernel:
         """See `Kernel`."""
         # the kernels take any strides but the last one's
         q, k, v = (states if states.stride(-1) == 1 else states.contiguous() for states in (query, key, value))
-        longest = segments.layout.longest
+        longest = segments.longest or segments.layout.longest
         out, lse = self._varlen(q, k, v, segments.offsets, segments.offsets, longest, longest, how)
         return out if segments.shared is None else self._with_prefix(q, k, v, out, lse, segments.shared, how)
 

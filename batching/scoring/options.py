@@ -8,6 +8,8 @@ import msgspec
 
 DTypeChoice = Literal["auto", "float32", "bfloat16", "float16"]
 AttentionChoice = Literal["auto", "flash", "varlen", "runs"]
+CompileChoice = Literal["auto", "on", "off"]
+GraphChoice = Literal["auto", "off"]
 ForwardChoice = Literal["auto", "transformers", "onednn"]
 
 
@@ -24,5 +26,9 @@ class ScoringOptions(msgspec.Struct, frozen=True, kw_only=True):
     """"flash": the flash-attn package; "varlen": torch's own varlen kernel; "runs": SDPA over runs of equal length."""
     forward: ForwardChoice = "auto"
     """"transformers": the model's own modules; "onednn": prepacked linears, CPU encoders only."""
+    compiled: CompileChoice = "auto"
+    """CUDA with a varlen kernel: torch.compile over the body's blocks; "auto" measures at start."""
+    graphs: GraphChoice = "auto"
+    """CUDA with a varlen kernel: "auto" replays small rows as CUDA graphs."""
     query_cache: int = 4096
     """Query embeddings that a bi-encoder remembers."""

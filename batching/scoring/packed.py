@@ -9,8 +9,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from batching.scoring.batch import Batch, RowRead, module_bytes, read_rows
+from batching.scoring.compiled import Regions, Told, tell
 from batching.scoring.layout import Layout
 from batching.scoring.linears import round_rows
+from batching.scoring.segments import Segments
 from batching.types import Int32s
 
 
@@ -18,12 +20,15 @@ class PackedForward:
     """A base model that uses transformers' attention interface (models.md 6.1)."""
 
     padded = False
+    warm_up_rows: tuple[int, ...] = ()
 
     def __init__(self, base: PreTrainedModel, backend: str, *, rounds: bool = False) -> None:
         """`rounds`: run on row counts of a small set only, see `linears`."""
         self.backend = backend
         self._base = base
         self._rounds = rounds
+        self.regions: Regions | None = None
+        """Compiled blocks, used for rows that they can serve."""
         self._fixed: dict[str, Any] = {}
         if "use_cache" in inspect.signature(base.forward).parameters:
             self._fixed["use_cache"] = False
@@ -38,6 +43,13 @@ class PackedForward:
 
     def hidden(self, batch: Batch) -> Tensor:
         """See `Forward`. Positions are given for every sequence: the default would count through the whole row."""
+        told = None if self.regions is None else tell(batch.segments)
+        if self.regions is None or told is None:
+            return self._run(batch, batch.segments)
+        with self.regions.use():
+            return self._run(batch, told)
+
+    def _run(self, batch: Batch, segments: Segments | Told) -> Tensor:
         tensors = batch.tensors
         fields = dict(self._fixed)
         if "types" in tensors:
@@ -45,7 +57,7 @@ class PackedForward:
         output = self._base(
             input_ids=tensors["ids"].unsqueeze(0),
             position_ids=tensors["positions"].long().unsqueeze(0),
-            segments=batch.segments,
+            segments=segments,
             **fields,
         )
         hidden: Tensor = output.last_hidden_state

@@ -23,6 +23,7 @@ class PaddedForward:
 
     backend = "padded"
     padded = True
+    warm_up_rows: tuple[int, ...] = ()
 
     def __init__(self, base: PreTrainedModel) -> None:
         self._base = base

@@ -10,12 +10,15 @@ from torch import Tensor
 from batching.families.base import Family
 from batching.scoring.batch import Batch, Forward, Reader, module_bytes
 from batching.scoring.bodies import Positions
+from batching.scoring.graphs import CAPTURE_AT
 from batching.scoring.lanes import Lane
 from batching.scoring.layout import fill_up, lay_out
 from batching.scoring.segments import Kernel, Segments, shared_arrays, shared_rows
 from batching.types import Collect, Int32s, Pack
 
 WARM_UP_LENGTH = 128
+SMALL_LENGTH = 64
+"""Divides the rows of all graphs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +87,8 @@ class PackedScorer:
         arrays |= self._forward.arrays(layout) | task.arrays(layout)
 
         def work(tensors: dict[str, Tensor]) -> Tensor:
-            segments = Segments(
-                kernel=self._kernel, layout=layout, offsets=tensors["offsets"], shared=shared_rows(layout, prefixes, tensors)
-            )
+            shared = shared_rows(layout, prefixes, tensors)
+            segments = Segments(kernel=self._kernel, layout=layout, offsets=tensors["offsets"], shared=shared, longest=layout.longest)
             batch = Batch(layout=layout, segments=segments, tensors=tensors)
             how = self._reader.read
             return task.score(self._forward.hidden(batch) if how is None else self._forward.rows(batch, how), batch)
@@ -95,15 +97,21 @@ class PackedScorer:
 
     def warm_up(self, tokens: int) -> None:
         """Run a made-up batch of about `tokens` tokens, so that kernels are loaded and memory is taken before the first request."""
-        self.launch(self._made_up(tokens))()
+        self.launch(self._made_up(tokens, WARM_UP_LENGTH))()
+
+    def prepare(self) -> None:
+        """Meet the common small shapes often enough for the forward to keep them ready (CUDA graphs); nothing to do for others."""
+        for tokens in self._forward.warm_up_rows:
+            for _ in range(CAPTURE_AT):
+                self.launch(self._made_up(tokens, SMALL_LENGTH))()
 
     def memory_bytes(self) -> int:
         """Memory held on the device, or the weights' bytes where the device does not say."""
         return self._lane.memory_bytes() or self._forward.weights_bytes() + sum(map(module_bytes, self._reader.modules()))
 
-    def _made_up(self, tokens: int) -> Pack:
-        """One entry of about `tokens` tokens in sequences of an ordinary length."""
-        length = max(1, min(WARM_UP_LENGTH, self._limits.longest, tokens))
+    def _made_up(self, tokens: int, length: int) -> Pack:
+        """One entry of about `tokens` tokens in sequences of `length`, or what the model holds."""
+        length = max(1, min(length, self._limits.longest, tokens))
         shared = self._family.unit in ("embedding", "late")
         count = max(2 if shared else 1, tokens // length)
         listwise = self._family.unit == "list"

@@ -37,12 +37,16 @@ class SharedRows:
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """One forward's sequences as kernels need them. `offsets` int32 [S + 1] is `layout.offsets` on the device."""
+    """One forward's sequences as kernels need them. `offsets` int32 [S + 1] is `layout.offsets` on the device.
+
+    `longest` bounds the tokens of a sequence, for kernels that ask; 0 is the layout's own longest.
+    """
 
     kernel: Kernel
     layout: Layout
     offsets: Tensor
     shared: SharedRows | None = None
+    longest: int = 0
     masks: dict[tuple[int, int, int | None, bool], Tensor] = field(default_factory=dict)
 
     def mask(self, queries: int, keys: int, how: How) -> Tensor:
