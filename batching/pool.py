@@ -26,6 +26,10 @@ from batching.worker import EXIT_CANNOT_LOAD, WorkerConfig
 logger = logging.getLogger("rerankd.pool")
 
 
+ASLEEP_S = 2.0
+"""A longer gap between two looks means that the whole machine stood still (a suspended laptop, a paused guest), not that workers hang."""
+
+
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """When a worker counts as stuck, and how often it is started again. Times in seconds."""
 
@@ -114,7 +118,8 @@ class _Child:
         self.was_ready = False
         self.killed_for = ""
 
-    def view(self, worker: WorkerView, now: float) -> ChildView:
+    def view(self, worker: WorkerView, now: float, watched_s: float) -> ChildView:
+        """`watched_s`: how long it has been looked at without a gap; silence before that says nothing."""
         code = self.process.poll() if self.process else None
         self.was_ready |= worker.state == "ready"
         return ChildView(
@@ -122,8 +127,8 @@ class _Child:
             exit_code=code,
             state=worker.state,
             age_s=now - self.started_at,
-            heartbeat_age_s=min(worker.heartbeat_age_s, now - self.started_at),
-            forward_running_s=min(worker.forward_running_s, now - self.started_at),
+            heartbeat_age_s=min(worker.heartbeat_age_s, now - self.started_at, watched_s),
+            forward_running_s=min(worker.forward_running_s, now - self.started_at, watched_s),
             crashes=self.crashes,
             ended_age_s=now - self.ended_at,
             was_ready=self.was_ready,
@@ -150,7 +155,8 @@ class Pool:
         self.queue = Queue(directory)
         self._children = [_Child(slot, spec) for slot, spec in enumerate(specs)]
         self._lifeline = lifeline
-        self.stopping = False
+        self.stopping = self._led = False
+        self._looked_at = self._awake_since = 0.0
 
     def __repr__(self) -> str:
         return f"Pool({[worker.state for worker in self.workers()]})"
@@ -166,9 +172,15 @@ class Pool:
     def poll(self, now: float | None = None) -> None:
         """Do for each worker what it needs now, and drop what nobody waits for while no worker does."""
         now = time.monotonic() if now is None else now
+        if now - self._looked_at > ASLEEP_S:
+            self._awake_since = now
+        self._looked_at = now
         views = self.queue.board.workers(now)
+        self._led = self._led or views[0].state in ("ready", "failed")
         for child, worker in zip(self._children, views, strict=True):
-            self._act(child, worker, next_action(child.view(worker, now), self._policy), now)
+            if child.slot and not self._led:
+                continue  # the first goes ahead: loading side by side, none would be ready before all are
+            self._act(child, worker, next_action(child.view(worker, now, now - self._awake_since), self._policy), now)
         if not any(worker.state == "ready" for worker in views):
             self.queue.drop_unwanted(now)
 
