@@ -100,8 +100,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         About("Workers (model replicas) per device; auto: one on a GPU, one per core on a CPU while the weights fit.", ge=1, le=256),
     ] = None
     dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16"],
-        About("Number format; auto: bfloat16 on a GPU that has it, float16 on an older one, float32 elsewhere."),
+        Literal["auto", "float32", "bfloat16", "float16", "float8"],
+        About(
+            "Number format; auto: bfloat16 on a GPU that has it, float16 on an older one, float32 elsewhere. "
+            "float8: bfloat16 with float8 products, on GPUs of compute capability 8.9 or newer."
+        ),
     ] = "auto"
     use_fp16: Annotated[bool, About("With DTYPE auto: float16 on GPUs. No effect on a CPU.", alias="USE_FP16")] = False
     threads: Annotated[int | None, About("CPU threads of one worker; auto shares the cores among the workers.", ge=1, le=1024)] = None

@@ -11,6 +11,7 @@ from batching.errors import SettingError, UnsupportedModel
 from batching.families.card import ModelCard
 from batching.scoring.attention import RUNS, choose_kernel
 from batching.scoring.bodies import check_rope, read_positions
+from batching.scoring.float8 import check_float8, scaled_mm, to_float8
 from batching.scoring.forwards import choose_forward, may_prepack
 from batching.scoring.lanes import lane_for
 from batching.scoring.options import DTypeChoice, ScoringOptions
@@ -40,6 +41,8 @@ def load_scorer(card: ModelCard, options: ScoringOptions) -> PackedScorer:
     parts.base.to(device)
     for module in parts.reader.modules():
         module.to(device)
+    if options.dtype == "float8":
+        quantise(card, parts.base)
     kernel = choose_kernel(device, dtype, options.attention)
     forward = choose_forward(parts, card, kernel, dtype, options)
     return PackedScorer(
@@ -49,9 +52,15 @@ def load_scorer(card: ModelCard, options: ScoringOptions) -> PackedScorer:
         kernel=RUNS if forward.padded else kernel,
         lane=lane_for(device),
         device=str(device),
-        dtype=str(dtype).removeprefix("torch."),
+        dtype="float8" if options.dtype == "float8" else str(dtype).removeprefix("torch."),
         limits=Limits(positions=read_positions(parts.base), vocabulary=vocabulary, longest=card.max_length),
     )
+
+
+def quantise(card: ModelCard, base: PreTrainedModel) -> None:
+    """Give the layers of `base` float8 products; raises SettingError when none of its linears takes them."""
+    if not to_float8(base, scaled_mm):
+        raise SettingError(f"{card.name}: dtype 'float8' is for models whose layers have linears in multiples of 16; use 'auto'")
 
 
 def check_causality(card: ModelCard, base: PreTrainedModel) -> None:
@@ -81,7 +90,13 @@ def open_device(name: str) -> torch.device:
 
 
 def choose_dtype(device: torch.device, choice: DTypeChoice, model_type: str = "") -> torch.dtype:
-    """`choice`, or for "auto" bfloat16 on CUDA that has it, float16 on older CUDA if the model stands it, float32 on CPU and MPS."""
+    """The body's number type: `choice`, or bfloat16 around float8's products; raises SettingError for float8 where there is none.
+
+    "auto": bfloat16 on CUDA that has it, float16 on older CUDA if the model stands it, float32 on CPU and MPS.
+    """
+    if choice == "float8":
+        check_float8(device)
+        return torch.bfloat16
     if choice != "auto":
         return cast(torch.dtype, getattr(torch, choice))
     if device.type != "cuda":

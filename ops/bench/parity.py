@@ -1,6 +1,6 @@
 """How far every family's raw scores are from its independent reference, by number type, as a markdown table.
 
-    python -m ops.bench.parity [--device cpu|cuda:0] [--dtypes float32,bfloat16]
+    python -m ops.bench.parity [--device cpu|cuda:0] [--dtypes float32,bfloat16,float8]
 
 The checkpoints are the tests' tiny random ones, so the figures are those of the arithmetic, not of trained weights. Needs the `test` extra.
 """
@@ -20,10 +20,13 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
+from batching.scoring.float8 import emulated, to_float8
+from batching.scoring.load import load_scorer
+from batching.scoring.options import ScoringOptions
 from batching.scoring.scorer import PackedScorer
 from batching.types import Sequences
 from tests.checkpoints import QUERY
-from tests.models.cases import CASES, PAIRS, encoded, reference_of, scorer_of
+from tests.models.cases import CASES, PAIRS, encoded, encoder_of, reference_of, scorer_of
 from tests.models.packs import chosen, scores
 
 FAR = 0.05
@@ -67,12 +70,22 @@ def order_agreement(got: NDArray[np.float32], want: NDArray[np.float32], far: fl
 def measure(name: str, device: str, dtype: str) -> Row:
     """One family in one number type on one device."""
     want = reference_of(name, QUERY, PAIRS)
-    scorer, request = scorer_of(name, device=device, dtype=dtype), encoded(name, QUERY, PAIRS)
+    emulate = device == "cpu" and dtype == "float8"
+    scorer = emulated_float8(name) if emulate else scorer_of(name, device=device, dtype=dtype)
+    request = encoded(name, QUERY, PAIRS)
     got = scores(scorer, request)
     drift = max(float(np.abs(alone - got).max()) for alone in alternatives(name, scorer, request, got))
     spread = float(np.ptp(want))
     agree, separated = order_agreement(got, want, FAR * spread)
     return Row(name, scorer.dtype, scorer.backend, spread, float(np.abs(got - want).max()), drift, agree, separated)
+
+
+def emulated_float8(name: str) -> PackedScorer:
+    """DTYPE=float8 on the CPU: the same arithmetic on dequantised numbers."""
+    scorer = load_scorer(encoder_of(name).card, ScoringOptions(dtype="bfloat16", forward="transformers"))
+    to_float8(scorer._forward._base, emulated)
+    scorer.dtype = "float8, emulated"
+    return scorer
 
 
 def alternatives(name: str, scorer: PackedScorer, request: Sequences, got: NDArray[np.float32]) -> list[NDArray[np.float32]]:
