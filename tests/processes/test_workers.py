@@ -194,6 +194,25 @@ def test_a_worker_stopped_for_too_long_is_replaced(short_path: Path) -> None:
     run(Engine(short_path / "q", spec(seconds_per_batch=0.05, budget_tokens=512), policy=Policy(forward_limit_s=1.0)), test)
 
 
+def test_a_machine_that_stood_still_costs_no_worker(short_path: Path) -> None:
+    """After a gap in which nobody ran, the parent gives the workers the whole limit again before it believes that they hang."""
+
+    async def test(engine: Engine) -> None:
+        engine._polling.cancel()
+        later = time.monotonic() + 1000.0
+        for moment in (later, later + 1.0, later + 1.9):
+            engine.pool.poll(moment)
+            await asyncio.sleep(0.1)
+            assert len(engine.pool.pids()) == 1
+        for moment in (later + 3.5, later + 5.4, later + 7.0):
+            engine.pool.poll(moment)
+            await asyncio.sleep(0.1)
+        assert not engine.pool.pids()
+        engine._polling = asyncio.ensure_future(engine._poll())
+
+    run(Engine(short_path / "q", spec(), policy=Policy(forward_limit_s=4.0)), test)
+
+
 @pytest.mark.parametrize(
     ("factory", "reason", "restarts"), [("burst", "exit code 1", 4), ("die", "exit code 9", 4), ("refuse", "the weights are gone", 0)]
 )
