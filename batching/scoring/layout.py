@@ -112,22 +112,38 @@ def lay_out(pack: Pack, members: Int32s, prefix_of: Int32s | None, *, sort: bool
     places[order] = np.arange(len(order), dtype=np.int32)
     owner = prefix_of[order]
     behind = np.where(owner == NOWHERE, 0, pack.lengths[owner]).astype(np.int32)
-    within = spans(np.zeros_like(lengths), lengths).astype(np.int32)
-    types = None
-    if token_types:
-        split = np.repeat(pack.splits[order], lengths)
-        types = ((split > 0) & (within >= split)).astype(np.int32)
     prefixes = np.where(owner == NOWHERE, NOWHERE, places[owner]).astype(np.int32)
     offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
     return Layout(
-        ids=np.ascontiguousarray(pack.ids[spans(starts[order], lengths)], dtype=np.int32),
-        positions=within + np.repeat(behind, lengths) + np.int32(offset),
-        types=types,
+        ids=_ids(pack, starts, order, lengths),
+        positions=_positions(offsets, lengths, behind + np.int32(offset)),
+        types=_types(lengths, pack.splits[order]) if token_types else None,
         offsets=offsets,
         places=places,
         prefixes=prefixes if (owner != NOWHERE).any() else None,
         runs=_runs(offsets, lengths, prefixes),
     )
+
+
+def _ids(pack: Pack, starts: Int32s, order: Int32s, lengths: Int32s) -> Int32s:
+    """The row's ids; the pack's own array, uncopied, where all sequences keep their order, as they do for CUDA's kernels."""
+    if len(order) == len(starts) and (np.diff(order) == 1).all() and pack.ids.dtype == np.int32:
+        return pack.ids
+    return np.ascontiguousarray(pack.ids[spans(starts[order], lengths)], dtype=np.int32)
+
+
+def _positions(offsets: Int32s, lengths: Int32s, firsts: Int32s) -> Int32s:
+    """Every sequence counted on from its `firsts`."""
+    positions = np.repeat((firsts - offsets[:-1]).astype(np.int32), lengths)
+    positions += np.arange(len(positions), dtype=np.int32)
+    return positions
+
+
+def _types(lengths: Int32s, splits: Int32s) -> Int32s:
+    """0 up to each split and 1 from there; 0 throughout for a split of 0."""
+    split = np.where(splits > 0, np.minimum(splits, lengths), lengths)
+    counts = np.stack([split, lengths - split], axis=1).ravel()
+    return np.repeat(np.tile(np.array([0, 1], dtype=np.int32), len(lengths)), counts)
 
 
 def fill_up(layout: Layout, tokens: int, offset: int) -> Layout:

@@ -94,3 +94,23 @@ def test_rows_of_nobody_change_no_sequence(rows: list[list[int]], spare: int) ->
     assert filled.places.tolist() == layout.places.tolist()
     assert sum(run.count * run.length for run in filled.runs) == len(filled.ids) == filled.offsets[-1]
     assert filled.positions[end:].tolist() == [2] * spare
+
+
+@given(ROWS, st.booleans(), st.booleans(), st.integers(0, 3), st.data())
+def test_positions_and_types_are_what_counting_gives(
+    rows: list[list[int]], sort: bool, few: bool, offset: int, data: st.DataObject
+) -> None:
+    """Token by token; in the pack's own order the ids are not copied, else the pack stays as it was."""
+    splits = [data.draw(st.integers(0, len(row))) for row in rows]
+    pack = pack_of(rows, splits=splits)
+    members = whole(pack)[few and len(rows) > 1 :]
+    layout = lay_out(pack, members, None, sort=sort, offset=offset, token_types=True)
+    for number in members.tolist():
+        begin, end = layout.offsets[layout.places[number]], layout.offsets[layout.places[number] + 1]
+        assert layout.types is not None
+        split = splits[number]
+        assert layout.types[begin:end].tolist() == [int(split > 0 and index >= split) for index in range(len(rows[number]))]
+        assert layout.positions[begin:end].tolist() == [offset + index for index in range(len(rows[number]))]
+    assert layout.positions.dtype == layout.types.dtype == layout.ids.dtype == np.int32
+    if not sort and len(members) == len(rows):
+        assert layout.ids is pack.ids
