@@ -28,6 +28,7 @@ MAGIC = b"rerankdA"
 VERSION = 2
 HEADER_BYTES = 4096
 ROW_BYTES = 128
+LONG_WORDS = 64  # stretches longer than this on average are quicker copied one by one than gathered
 KIND_TOKENS = 1
 """Payload kind: token sequences. Other modalities get kinds of their own."""
 
@@ -204,8 +205,14 @@ class Arena:
         return (
             self.words[spans(at, sequences)],
             self.words[spans(at + sequences, sequences)],
-            self.words[spans(ids_at, table["tokens"].astype(np.int64))],
+            self._stretches(ids_at, table["tokens"].astype(np.int64)),
         )
+
+    def _stretches(self, starts: NDArray[np.int64], counts: NDArray[np.int64]) -> Int32s:
+        """Stretches of the heap's words, copied, one after the other. Long ones are copied whole, short ones gathered word by word."""
+        if counts.sum() < LONG_WORDS * len(counts):
+            return self.words[spans(starts, counts)]
+        return np.concatenate([self.words[start : start + count] for start, count in zip(starts.tolist(), counts.tolist(), strict=True)])
 
     def write_scores(self, table: NDArray[np.void], scores: Float32s) -> None:
         """Put scores (float32, row after row) where these rows' pairs lie; the rows must be valid."""

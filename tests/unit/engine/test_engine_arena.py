@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -139,3 +140,26 @@ def test_spans_are_the_ranges(ranges: list[tuple[int, int]]) -> None:
     """The indices of all ranges, one after another."""
     starts, lengths = (np.array([pair[column] for pair in ranges], np.int64) for column in (0, 1))
     assert spans(starts, lengths).tolist() == [index for start, count in ranges for index in range(start, start + count)]
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 260)), min_size=2, max_size=3))
+def test_payloads_are_copied_whole_whatever_their_lengths(payloads: list[tuple[int, int]]) -> None:
+    """Long stretches and short ones come out as the heap has them, and are copies."""
+    with tempfile.TemporaryDirectory() as directory:
+        Arena.make(Path(directory) / "arena.0", SHAPE, 7)
+        arena = Arena(Path(directory) / "arena.0")
+        arena.words[:] = np.arange(WORDS, dtype=np.int32)
+        table, at = np.zeros(len(payloads), ROW), 0
+        for row, (sequences, tokens) in zip(table, payloads, strict=True):
+            row["offset"], row["sequences"], row["scores"], row["tokens"] = 4 * at, sequences, sequences, tokens
+            at += 3 * sequences + tokens
+        lengths, _, ids = arena.read(table)
+        at, want, heads = 0, [], []
+        for sequences, tokens in payloads:
+            heads += range(at, at + sequences)
+            want += range(at + 3 * sequences, at + 3 * sequences + tokens)
+            at += 3 * sequences + tokens
+        assert ids.tolist() == want
+        assert lengths.tolist() == heads
+        ids[:] = 0
+        assert arena.words[3 * payloads[0][0]] == 3 * payloads[0][0]
