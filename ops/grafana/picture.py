@@ -20,7 +20,7 @@ ACROSS = 4
 POINTS = 120
 CHOSEN = (
     "Answers", "Pairs", "Latency", "Where the time goes", "Queue filled", "Tokens in the queue", "Refused", "Busy", "Tokens of a batch",
-    "Forward pass", "Batch fill", "Memory",
+    "Forward pass", "Batch fill", "Drain rate",
 )  # fmt: skip
 """Panels that tell most; a picture of all would be unreadable."""
 
@@ -47,6 +47,7 @@ def _panel(axis: Any, panel: Panel, prometheus: str, minutes: float) -> None:
     axis.set_title(panel.title, fontsize=10, loc="left")
     axis.set_ylim(bottom=0, top=panel.top)
     axis.set_xlim(-minutes * 60, 0)
+    axis.set_xlabel("seconds", fontsize=7)
     axis.set_ylabel({"percentunit": "share", "reqps": "1/s", "cps": "1/s", "s": "s", "bytes": "bytes"}.get(panel.unit, ""), fontsize=8)
     axis.tick_params(labelsize=7)
     axis.grid(visible=True, alpha=0.3)
