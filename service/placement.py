@@ -102,6 +102,8 @@ def specs(settings: Settings, card: ModelCard, machine: Machine, models: int) ->
 def _spec(settings: Settings, card: ModelCard, device: str, threads: int) -> WorkerSpec:
     options = {"card": msgspec.to_builtins(card), "device": device, "dtype": settings.scoring_dtype(device), "threads": threads,
                "max_length": min(settings.max_length, card.max_length), "budget_tokens": settings.token_budget or 0}  # fmt: skip
+    if device.startswith("cuda"):
+        options |= {"compiled": settings.compile_blocks, "graphs": "auto" if settings.cuda_graphs else "off"}
     return WorkerSpec(
         factory=FACTORY,
         options=options,

@@ -107,6 +107,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = "auto"
     use_fp16: Annotated[bool, About("With DTYPE auto: float16 on GPUs. No effect on a CPU.", alias="USE_FP16")] = False
+    compile_blocks: Annotated[
+        Literal["auto", "on", "off"],
+        About("GPUs only: torch.compile over a model's layers; auto measures at start. Kept on disk for the next start."),
+    ] = "auto"
+    cuda_graphs: Annotated[bool, About("GPUs only: replay small batches as CUDA graphs.")] = True
     threads: Annotated[int | None, About("CPU threads of one worker; auto shares the cores among the workers.", ge=1, le=1024)] = None
 
     token_budget: Annotated[int | None, About("Tokens of one batch; auto measures the best at start.", ge=16, le=16_777_216)] = None

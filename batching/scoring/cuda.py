@@ -40,6 +40,9 @@ def speed_up(
     """
     if kernel.sorts:
         return forward
+    device = next(base.parameters()).device
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # graphs and compiled kernels start on the current one
     regions = Regions(base) if options.compiled != "off" else None
     if regions:
         compile_blocks(forward, regions, kernel, offset, must=options.compiled == "on")

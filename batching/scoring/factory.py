@@ -30,6 +30,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     dtype: str = "auto"
     threads: int | None = None
+    compiled: str = "auto"
+    graphs: str = "auto"
     max_length: int = 512
     budget_tokens: int = 0
     """0: measure."""
@@ -61,9 +63,8 @@ def depth_on(device: str) -> int:
 def make(options: dict[str, Any]) -> ReadyScorer:
     """Load, warm up, and find the token budget. Raises StartError when the checkpoint or the device will not do."""
     asked = msgspec.convert(options, Options)
-    scorer = load_scorer(
-        asked.card, msgspec.convert({"device": asked.device, "dtype": asked.dtype, "threads": asked.threads}, ScoringOptions)
-    )
+    chosen = {name: getattr(asked, name) for name in ("device", "dtype", "threads", "compiled", "graphs")}
+    scorer = load_scorer(asked.card, msgspec.convert(chosen, ScoringOptions))
     scorer.warm_up(WARM_UP_TOKENS)
     scorer.prepare()
     if asked.budget_tokens:

@@ -1,6 +1,10 @@
 """How a device is driven: arrays up, one piece of work, scores down, and what its failures mean.
 
 The host does the work when it is collected; CUDA gets it at once, in order, and nothing waits before `collect`.
+
+Tokens are copied twice on their way to CUDA: out of the arena, since ids that are checked must not change any more (a cancelled entry's
+bytes may be another's at once, and a bad id ends the process), and into one pinned buffer for one transfer. Transfers straight out of a
+registered arena would save the second, 20 us for 64,000 tokens, for a launch of some us per entry and ids that nobody checked.
 """
 
 from __future__ import annotations
