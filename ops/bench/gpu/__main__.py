@@ -31,6 +31,11 @@ MODELS = {"bge-reranker-v2-m3": work.MIXED, "bert-base": work.LONG}
 GOALS = (
     "goals on an H200: v2-m3 60 % of the matrix rate in the forward, 50 % through HTTP, 20 x 128 tokens in 8 ms; bert-base 2.4 M tokens/s"
 )
+OLDER = """\
+On a machine with torch 2.11 of its own: install what is missing there without dependencies (`pip install --no-deps` of transformers 5.17
+or newer, huggingface_hub, tokenizers, safetensors, msgspec, rich), so that its torch stays, and run this from the repository's root.
+Every choice of ScoringOptions is a variant: number types with float8, kernels, compiled=on and off, graphs=off. What that torch lacks
+is a row with the reason. Results of compilers are kept under $XDG_CACHE_HOME/rerankd."""
 Row = dict[str, Any]
 
 
@@ -126,7 +131,7 @@ def http(run: Run) -> None:
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
-        prog="python3 -m ops.bench.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python3 -m ops.bench.gpu", description=__doc__, epilog=OLDER, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--dry-run", action="store_true", help="every step on the CPU, with tiny shapes")
     parser.add_argument("--models", nargs="+", choices=sorted(MODELS), default=list(MODELS), help="shapes to measure")

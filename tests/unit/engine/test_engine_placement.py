@@ -87,6 +87,13 @@ def test_a_worker_is_told_what_the_settings_say() -> None:
     assert specs(settings(max_length="512"), card(max_length=128), LAPTOP, 1)[0].options["max_length"] == 128
 
 
+def test_gpu_workers_are_told_of_graphs_and_compilers() -> None:
+    """The settings reach GPU workers, and nothing of them a CPU worker."""
+    gpu, cpu = specs(settings(device="cuda:0,cpu", cuda_graphs="false", compile_blocks="on", replicas="1"), card(), SERVER, 1)
+    assert (gpu.options["graphs"], gpu.options["compiled"]) == ("off", "on")
+    assert not {"graphs", "compiled"} & cpu.options.keys()
+
+
 def test_the_machine_is_looked_at_without_torch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """There is a core and some memory; CUDA_VISIBLE_DEVICES counts GPUs as CUDA reads it."""
     machine = placement.look({})
