@@ -6,11 +6,13 @@ import gzip
 import re
 from collections.abc import Mapping
 
+import brotli
 from litestar import Response
 
 LEAST_BYTES = 4096
 """Smaller answers fit into few packets as they are; compressing them costs time and saves none."""
 LEVEL = 1
+BROTLI_QUALITY = 1
 _ZERO = re.compile(r"q=0(\.0*)?")
 
 
@@ -19,16 +21,20 @@ def packed(content: bytes, media_type: str, headers: Mapping[str, str], asked: M
     given = dict(headers)
     if len(content) >= LEAST_BYTES:
         given["vary"] = "accept-encoding"
-        if takes_gzip(asked.get("accept-encoding", "")):
+        accepted = asked.get("accept-encoding", "")
+        if takes(accepted, "br"):
+            content = brotli.compress(content, quality=BROTLI_QUALITY)
+            given["content-encoding"] = "br"
+        elif takes(accepted, "gzip", "*"):
             content = gzip.compress(content, LEVEL, mtime=0)
             given["content-encoding"] = "gzip"
     return Response(content, media_type=media_type, headers=given, status_code=status)
 
 
-def takes_gzip(accept_encoding: str) -> bool:
-    """Say whether an Accept-Encoding header names gzip, or anything, without forbidding it."""
+def takes(accept_encoding: str, *names: str) -> bool:
+    """Say whether an Accept-Encoding header names one of these codings without forbidding it."""
     for part in accept_encoding.lower().split(","):
         name, _, rest = part.partition(";")
-        if name.strip() in {"gzip", "*"}:
+        if name.strip() in names:
             return not _ZERO.fullmatch(rest.replace(" ", ""))
     return False
