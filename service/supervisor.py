@@ -45,6 +45,7 @@ class Supervisor:
     def __init__(self, settings: Settings, models: Sequence[ModelPlan]) -> None:
         self._settings = settings
         self._signals: list[int] = []
+        self._hurried = False
         self._notifier = Notifier(os.environ)
         self._reporter = Reporter(self._notifier)
         inherited = activation.inherited(os.environ, settings.workers)
@@ -98,12 +99,20 @@ class Supervisor:
     def _watch(self) -> None:
         """Poll children until a signal says stop. Raises StartError when no worker of a model can ever be ready."""
         while True:
-            while self._signals:
-                if self._signals.pop(0) != signal.SIGHUP:
-                    return
-                self._http.send(signal.SIGHUP)
+            if self._told_to_end():
+                return
             self._poll()
             time.sleep(POLL_S)
+
+    def _told_to_end(self) -> bool:
+        """Take the signals that came: SIGHUP goes on to the HTTP processes, the others say stop."""
+        ends = False
+        while self._signals:
+            if self._signals.pop(0) == signal.SIGHUP:
+                self._http.send(signal.SIGHUP)
+            else:
+                ends = True
+        return ends
 
     def _poll(self) -> None:
         for pool in self._pools:
@@ -157,7 +166,8 @@ class Supervisor:
         self._http.stopping = True
         self._http.send(signal.SIGTERM)
         until = time.monotonic() + self._settings.drain_grace + self._settings.drain_timeout + 1.0
-        while self._http.running() and time.monotonic() < until and not self._signals:
+        while self._http.running() and time.monotonic() < until and not self._hurried:
+            self._hurried = self._told_to_end()
             for pool in self._pools:
                 pool.poll()
             time.sleep(POLL_S / 5)
@@ -166,7 +176,7 @@ class Supervisor:
         """End every child and leave nothing behind."""
         self._http.kill()
         for pool in self._pools:
-            pool.stop(0.0 if self._signals else STOP_WORKERS_S)
+            pool.stop(0.0 if self._hurried or self._told_to_end() else STOP_WORKERS_S)
             pool.close()
         self._lifeline.close()
         listen.close(self._sockets, self._uds)

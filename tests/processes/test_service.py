@@ -190,7 +190,6 @@ def test_a_second_signal_ends_at_once() -> None:
         assert not service.left_behind()
 
 
-@pytest.mark.xfail(reason="the supervisor takes any signal during a drain for a second SIGTERM", strict=True)
 def test_a_reload_does_not_cut_a_drain_short() -> None:
     """SIGHUP while draining is no reason to drop what is in flight."""
 
