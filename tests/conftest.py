@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("rerankd", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("rerankd", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 settings.load_profile("rerankd")
 
 
