@@ -66,8 +66,10 @@ class Service:
     """`with`: a running service; ready unless told not to wait. Afterwards it has stopped, and everything it made is gone."""
 
     def __init__(
-        self, *workers: Scorers, wait: bool = True, command: list[str] | None = None, base: Path | None = None, **settings: object
-    ) -> None:
+        self, *workers: Scorers, wait: bool = True, command: list[str] | None = None, base: Path | None = None, extra_path: Path | None = None,
+        **settings: object,
+    ) -> None:  # fmt: skip
+        """`workers`: the scorers of each model; `command`: another program, `{base}` in it being the place of the runtime directory."""
         self.base = base or Path(tempfile.mkdtemp(prefix="rr-", dir=SHM if SHM.is_dir() else None))
         told = {
             "port": "0",
@@ -84,6 +86,7 @@ class Service:
             "tests.processes.driver",
             argument(texts, *(workers or (scorers(),))),
         ]
+        self._python_path = os.pathsep.join(str(path) for path in (ROOT, extra_path) if path)
         self._wait, self.log_path = wait, self.base.with_suffix(".log")
         self.address = f"unix:{texts['uds']}" if "uds" in texts else ""
         if texts["port"] != "0":
@@ -92,7 +95,7 @@ class Service:
     def __enter__(self) -> Service:
         self.started = time.monotonic()
         with self.log_path.open("wb") as log:
-            self.process = subprocess.Popen(self._command, stderr=log, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+            self.process = subprocess.Popen(self._command, stderr=log, cwd=ROOT, env={**os.environ, "PYTHONPATH": self._python_path})
         self.parent = psutil.Process(self.process.pid)
         try:
             if self._wait:
