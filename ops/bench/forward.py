@@ -2,7 +2,7 @@
 
 Random weights of real shapes and lengths as in the mixed load; variants take turns in every round, in one process and then in two of one
 thread each, so that a noisy machine disturbs all alike. `% of rate` compares the products that were really computed with the rate of
-prepacked products alone, measured in the same rounds; it and `pairs/CPU s` count processor time, which other programs disturb less.
+prepacked products alone (bfloat16's for int8), measured in the same rounds; it and `pairs/CPU s` count processor time, which other programs disturb less.
 """
 
 from __future__ import annotations
@@ -79,7 +79,6 @@ def make_model(blueprint: Blueprint) -> Any:
 
 def make_variants(plan: Plan) -> dict[str, Callable[[Batch], object]]:
     """What each variant does with one batch."""
-    import torch
 
     from batching.scoring.onednn import PackedEncoder
 
@@ -89,9 +88,16 @@ def make_variants(plan: Plan) -> dict[str, Callable[[Batch], object]]:
         if name == "transformers":
             made[name] = partial(run_padded, model)
         else:
-            encoder = PackedEncoder(model, getattr(torch, name), read="first")
+            encoder = PackedEncoder(model, number_type(name), read="first", int8=name == "int8")
             made[name] = lambda batch, encoder=encoder: encoder(*batch)
     return made
+
+
+def number_type(name: str) -> Any:
+    """The torch type that a variant computes in, but for int8's products."""
+    import torch
+
+    return {"transformers": torch.float32, "float32": torch.float32}.get(name, torch.bfloat16)
 
 
 def run_padded(model: Any, batch: Batch) -> object:
@@ -112,11 +118,11 @@ def run_padded(model: Any, batch: Batch) -> object:
 
 
 def measure_rate(plan: Plan, name: str) -> Callable[[], float]:
-    """A function that measures GFLOP/s of one prepacked up-projection in the variant's number type."""
+    """A function that measures GFLOP/s of one prepacked up-projection in the variant's number type (int8: bfloat16)."""
     import torch
 
     config = BLUEPRINTS[plan.model].config
-    dtype = torch.float32 if name == "transformers" else getattr(torch, name)
+    dtype = number_type(name)
     x = torch.randn(RATE_ROWS, config["hidden_size"]).to(dtype)
     weight = torch.ops.mkldnn._reorder_linear_weight(torch.randn(config["intermediate_size"], config["hidden_size"]).to(dtype), RATE_ROWS)
 
@@ -213,7 +219,7 @@ def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = options.parser("forward", __doc__)
     parser.add_argument("--models", nargs="+", default=["minilm-l6"], choices=sorted(BLUEPRINTS))
-    parser.add_argument("--variants", nargs="+", default=["transformers", "float32", "bfloat16"])
+    parser.add_argument("--variants", nargs="+", default=["transformers", "float32", "bfloat16", "int8"])
     parser.add_argument("--processes", nargs="+", type=int, default=[1, 2], help="processes of one thread each")
     parser.add_argument("--repeats", type=int, default=3, help="rounds; medians are printed")
     parser.add_argument("--budget", type=int, default=2048, help="tokens of a batch")

@@ -20,6 +20,7 @@ _LENGTHS = (24, 56, 56, 88, 120, 168)
 _FLOPS_PER_SECOND = 2.5e10
 """What the slowest machine worth asking does; it bounds the probe's size."""
 _DRIFT = {torch.float32: 1e-3, torch.bfloat16: 0.25}
+_INT8_DRIFT = 0.5
 _MARGIN = 1.02
 
 
@@ -41,7 +42,7 @@ def choose(packed: PackedEncoder, generic: Hidden, *, vocabulary: int, longest: 
     probe = make_probe(probe_tokens(packed.nbytes(), seconds), vocabulary, longest)
     want, got = generic(*probe).float(), packed(*probe)
     drift = float((got - want).abs().max() / want.std().clamp_min(1e-6))
-    if not drift <= _DRIFT[packed.dtype]:
+    if not drift <= (_INT8_DRIFT if packed.int8 else _DRIFT[packed.dtype]):
         return Choice(False, float("nan"), drift, f"the packed forward disagrees with the model's own by {drift:.3g} of the spread")
     theirs, ours = _race(lambda: generic(*probe), lambda: packed(*probe), seconds)
     speedup = theirs / ours

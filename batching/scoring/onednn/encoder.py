@@ -10,10 +10,11 @@ from transformers import PreTrainedModel
 
 from batching.scoring.onednn.attention import Heads
 from batching.scoring.onednn.embeddings import Embeddings
+from batching.scoring.onednn.int8 import Int8Layer, make_samples, observe
 from batching.scoring.onednn.layers import Layer, ReadLayer, WholeLayer
 from batching.scoring.onednn.rows import Rows, arrange
 from batching.scoring.onednn.scratch import Scratch
-from batching.scoring.onednn.weights import read_weights
+from batching.scoring.onednn.weights import EncoderWeights, LayerWeights, read_weights
 from batching.types import Int32s
 
 Read = Literal["first", "last", "mean", "all"]
@@ -24,21 +25,23 @@ class PackedEncoder:
 
     backend = "onednn"
 
-    def __init__(self, model: PreTrainedModel, dtype: torch.dtype = torch.float32, *, read: Read = "all") -> None:
+    def __init__(
+        self, model: PreTrainedModel, dtype: torch.dtype = torch.float32, *, read: Read = "all", int8: bool = False, kept: int = 1
+    ) -> None:
         """Pack `model`, a base model on the CPU, best loaded in float32, for `dtype` float32 or bfloat16.
 
-        `read`: what calls return. Raises ValueError for a model or number type that has no packed forward.
+        `read`: what calls return. `int8`: products in int8, but for the first `kept` layers, whose errors all others carry on, and for
+        a last layer that is read by the row, which has little to compute; those and attention are in `dtype`. Raises ValueError for a model
+        or number type that has no packed forward.
         """
         if dtype not in (torch.float32, torch.bfloat16):
             raise ValueError(f"the packed CPU forward runs in float32 or bfloat16, not {dtype}")
         own = read_weights(model)
-        self.dtype, self.read = dtype, read
+        self.dtype, self.read, self.int8, self._kept = dtype, read, int8, kept
         self._heads = Heads(own.heads, own.layers[0].query.weight.shape[0] // own.heads)
         self._embeddings = Embeddings(own.embeddings, own.position_offset)
-        self._layers: list[Layer] = [WholeLayer(layer, self._heads, dtype, own.activation) for layer in own.layers[:-1]]
-        last = ReadLayer if read in ("first", "last") else WholeLayer
-        self._layers.append(last(own.layers[-1], self._heads, dtype, own.activation))
         self._scratch = Scratch()
+        self._layers = self._pack(own)
 
     @torch.inference_mode()
     def __call__(self, ids: Int32s, lengths: Int32s, types: Int32s | None = None) -> Tensor:
@@ -50,10 +53,35 @@ class PackedEncoder:
         rows = arrange(lengths, last=self.read == "last")
         if rows.tokens != len(ids):
             raise ValueError(f"the lengths add up to {rows.tokens} tokens, but {len(ids)} are given")
-        x = self._embeddings(ids, types, rows, self._scratch).to(self.dtype)
+        x = self._embeddings(ids, types, rows, self._scratch)
         for layer in self._layers:
-            x = layer(x, rows, self._scratch)
+            x = layer(x.to(layer.dtype), rows, self._scratch)
         return self._pick(x, rows)
+
+    def _pack(self, own: EncoderWeights) -> list[Layer]:
+        """All layers, the last one by what is read of it."""
+        whole = own.layers[:-1] if self.read in ("first", "last") else own.layers
+        packed: list[Layer] = []
+        if self.int8:
+            packed += self._quantise(own, whole)
+        else:
+            packed += [WholeLayer(layer, self._heads, self.dtype, own.activation) for layer in whole]
+        return packed + [ReadLayer(layer, self._heads, self.dtype, own.activation) for layer in own.layers[len(whole) :]]
+
+    @torch.inference_mode()
+    def _quantise(self, own: EncoderWeights, layers: tuple[LayerWeights, ...]) -> list[Layer]:
+        """int8 layers behind one in `dtype`, fitted to what a float32 forward over random tokens shows."""
+        ids, lengths = make_samples(len(own.embeddings.words), len(own.embeddings.positions) - own.position_offset)
+        rows = arrange(lengths)
+        x = self._embeddings(ids, None, rows, self._scratch)
+        packed: list[Layer] = []
+        for number, layer in enumerate(layers):
+            x, reach = observe(WholeLayer(layer, self._heads, torch.float32, own.activation), x, rows, self._scratch)
+            if number < self._kept:
+                packed.append(WholeLayer(layer, self._heads, self.dtype, own.activation))
+            else:
+                packed.append(Int8Layer(layer, reach, self._heads, self.dtype, own.activation))
+        return packed
 
     def nbytes(self) -> int:
         """Bytes of weights and of reused memory held, the model's own embedding tables included."""

@@ -15,8 +15,9 @@ from batching.scoring.onednn.scratch import Scratch
 
 
 class Layer(Protocol):
-    """Hidden states to the next layer's; `nbytes`: weights held."""
+    """Hidden states of `dtype` to the next layer's; `nbytes`: weights held."""
 
+    dtype: torch.dtype
     nbytes: int
 
     def __call__(self, x: Tensor, rows: Rows, scratch: Scratch) -> Tensor: ...
@@ -41,7 +42,7 @@ class Attention:
         return out
 
 
-class _Rest:
+class Rest:
     """What follows attention, the same for every row: output, residual, norm, up, down, residual, norm."""
 
     def __init__(self, own: weights.LayerWeights, dtype: torch.dtype, activation: tuple[str, str]) -> None:
@@ -52,8 +53,12 @@ class _Rest:
         self._norm = LayerNorm(own.norm)
         self.nbytes = sum(part.nbytes for part in (self._output, self._attention_norm, self._up, self._down, self._norm))
 
-    def __call__(self, attended: Tensor, residual: Tensor) -> Tensor:
-        x = self._attention_norm(self._output(attended).add_(residual))
+    def middle(self, attended: Tensor, residual: Tensor) -> Tensor:
+        """Up to the first norm."""
+        return self._attention_norm(self._output(attended).add_(residual))
+
+    def finish(self, x: Tensor) -> Tensor:
+        """From the first norm on."""
         return self._norm(self._down(self._up(x)).add_(x))
 
 
@@ -63,12 +68,17 @@ class WholeLayer:
     def __init__(self, own: weights.LayerWeights, heads: Heads, dtype: torch.dtype, activation: tuple[str, str]) -> None:
         self._qkv = PackedLinear(stack([own.query, own.key, own.value], [heads.query_scale, 1.0, 1.0]), dtype)
         self.attention = Attention(heads)
-        self._rest = _Rest(own, dtype, activation)
-        self.nbytes = self._qkv.nbytes + self._rest.nbytes
+        self.rest = Rest(own, dtype, activation)
+        self.dtype = dtype
+        self.nbytes = self._qkv.nbytes + self.rest.nbytes
 
     def __call__(self, x: Tensor, rows: Rows, scratch: Scratch) -> Tensor:
         """`x` [R, H] to [R, H]."""
-        return self._rest(self.attention(self._qkv(x), rows, scratch), x)
+        return self.rest.finish(self.middle(x, rows, scratch))
+
+    def middle(self, x: Tensor, rows: Rows, scratch: Scratch) -> Tensor:
+        """Up to the first norm."""
+        return self.rest.middle(self.attention(self._qkv(x), rows, scratch), x)
 
 
 class ReadLayer:
@@ -78,12 +88,13 @@ class ReadLayer:
         self._query = PackedLinear(stack([own.query], [heads.query_scale]), dtype)
         self._key_value = PackedLinear(stack([own.key, own.value], [1.0, 1.0]), dtype)
         self._heads = heads
-        self._rest = _Rest(own, dtype, activation)
-        self.nbytes = self._query.nbytes + self._key_value.nbytes + self._rest.nbytes
+        self.rest = Rest(own, dtype, activation)
+        self.dtype = dtype
+        self.nbytes = self._query.nbytes + self._key_value.nbytes + self.rest.nbytes
 
     def __call__(self, x: Tensor, rows: Rows, scratch: Scratch) -> Tensor:
         """`x` [R, H] to [>= S, H]: the rows of `rows.read`, in their order."""
         read = x.index_select(0, torch.from_numpy(rows.read))
         attended = torch.zeros_like(read)
         first_attention(self._query(read), self._key_value(x), rows, self._heads, attended)
-        return self._rest(attended, read)
+        return self.rest.finish(self.rest.middle(attended, read))
