@@ -2,7 +2,8 @@
 
 Random weights of real shapes and lengths as in the mixed load; variants take turns in every round, in one process and then in two of one
 thread each, so that a noisy machine disturbs all alike. `% of rate` compares the products that were really computed with the rate of
-prepacked products alone (bfloat16's for int8), measured in the same rounds; it and `pairs/CPU s` count processor time, which other programs disturb less.
+prepacked products alone (bfloat16's for int8), measured in the same rounds; it and `pairs/CPU s` count processor time, which other
+programs disturb less.
 """
 
 from __future__ import annotations
