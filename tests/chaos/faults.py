@@ -181,6 +181,28 @@ def worker_stands_still(report: Report, seconds: float) -> None:
         serves(report, "worker goes on", service)
 
 
+def http_stands_still(report: Report) -> None:
+    """SIGSTOP of an HTTP process: the other answers, and the supervisor replaces the one that does not beat."""
+    with Service(scorers(), workers=2, log_level="error") as service:
+        victim = service.http_processes()[0]
+        victim.send_signal(signal.SIGSTOP)
+
+        async def main() -> int:
+            """Callers who open a connection anew when nothing comes, as clients with a timeout do."""
+            known, right = callers.requests(10, 50)[0], 0
+            for _ in range(40):
+                with contextlib.suppress(TimeoutError, OSError, Closed):
+                    async with asyncio.timeout(0.5):
+                        right += known.is_right(await ask(service.address, body=known.body))
+            return right
+
+        right = asyncio.run(main())
+        report.must("HTTP process stands still: right answers of the other", right, "some", right > 0)
+        took_s = service.until(lambda: victim.pid not in {one.pid for one in service.http_processes()} and service.is_ready(), 60.0)
+        report.timed("HTTP process stands still: replaced after, s", took_s, "<= 40", took_s <= 40)
+        serves(report, "HTTP process replaced", service)
+
+
 def idle_crowd(report: Report, count: int) -> None:
     """So many connections that send half a request and then nothing: everyone else is served."""
     with Service(scorers(), workers=2, log_level="error") as service:
@@ -210,6 +232,7 @@ def run(seconds: float) -> Report:
     worker_stands_still(report, 30.0 if seconds > 60 else 4.0)
     if seconds > 60:
         idle_crowd(report, 900)
+        http_stands_still(report)
         no_room_at_start(report)
         damaged_model(report)
     return report

@@ -168,6 +168,64 @@ def test_a_drain_finishes_what_was_accepted() -> None:
         assert not service.left_behind()
 
 
+class Balancer:
+    """Callers in front of several services who heed readiness and try once more elsewhere: what a proxy does."""
+
+    def __init__(self, addresses: list[str], callers: int) -> None:
+        self._ready, self.right, self.failed, self._stopping = dict.fromkeys(addresses, True), 0, 0, False
+        self._tasks = [asyncio.ensure_future(self._probe(address)) for address in addresses]
+        self._tasks += [asyncio.ensure_future(self._ask(number)) for number in range(callers)]
+
+    async def _probe(self, address: str) -> None:
+        while not self._stopping:
+            try:
+                async with asyncio.timeout(1):
+                    self._ready[address] = (await ask(address, "/health/ready")).status == 200
+            except (OSError, Closed, TimeoutError):
+                self._ready[address] = False
+            await asyncio.sleep(0.05)
+
+    async def _ask(self, number: int) -> None:
+        while not self._stopping:
+            number += 100
+            answered = await self._one(texts(number))
+            self.right, self.failed = self.right + answered, self.failed + (not answered)
+
+    async def _one(self, documents: list[str]) -> bool:
+        for address in sorted(self._ready, key=lambda address: (not self._ready[address], random.random()))[:2]:
+            try:
+                async with asyncio.timeout(10):
+                    answer = await ask(address, body=asked(QUERY, documents))
+            except (OSError, Closed, TimeoutError):
+                continue
+            if answer.status == 200:
+                return is_right(answer, QUERY, documents)
+        return False
+
+    async def stop(self) -> None:
+        self._stopping = True
+        await asyncio.gather(*self._tasks)
+
+
+def test_a_rolling_restart_loses_no_request() -> None:
+    """Two services, restarted one after the other under load, behind a balancer: no call fails."""
+
+    async def main(services: list[Service]) -> None:
+        balancer = Balancer([service.address for service in services], 8)
+        for service in services:
+            await asyncio.sleep(0.5)
+            assert await asyncio.to_thread(service.stop) == 0
+            await asyncio.to_thread(service.__enter__)
+        await asyncio.sleep(0.5)
+        await balancer.stop()
+        assert not balancer.failed
+        assert balancer.right > 50
+
+    one, other = (Service(scorers(seconds_per_batch=0.02), port=free_port(), drain_grace=0.5) for _ in range(2))
+    with one, other:
+        asyncio.run(main([one, other]))
+
+
 def test_a_second_signal_ends_at_once() -> None:
     """While a drain waits for a slow request, another SIGTERM ends everything within moments and leaves nothing."""
 
