@@ -25,7 +25,6 @@ def test_fuzz_in_short() -> None:
     kept(fuzz.run(4.0, parts=fuzz.EACH_AND_ALL[-1:]))
 
 
-@pytest.mark.soak  # failed once on a machine with a load of five: it belongs into every run when it is known why
 def test_faults_in_short() -> None:
     """A full disk, a tokenizer that raises and a worker that stands still each cost no more than they must."""
     kept(faults.run(10.0))

@@ -6,6 +6,7 @@ import contextlib
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -41,12 +42,12 @@ def reserved(directory: Path) -> list[tuple[int, int]]:
     return [(arena.reserved_tokens, arena.reserved_requests) for arena in arenas]
 
 
-def worked(directory: Path, tokens: int, busy_s: float) -> None:
+def worked(directory: Path, tokens: int, busy_s: float, wait_s: float = 1.5 * RATE_STEP_S) -> None:
     """A worker has scored so many tokens in so many seconds, and it is time for the rate to be measured again."""
     slots = Board(directory / "board").slots
     slots["tokens"][0] += tokens
     slots["busy_s"][0] += busy_s
-    time.sleep(1.5 * RATE_STEP_S)
+    time.sleep(wait_s)
 
 
 def test_the_limit_counts_all_owners(directory: Path) -> None:
@@ -146,13 +147,13 @@ def test_retry_after_is_bounded(directory: Path) -> None:
 def test_the_rate_is_of_the_last_seconds(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A device that became slow is believed to be slow before long."""
     clock = [100.0]
-    monkeypatch.setattr(admission.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(admission, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=time.sleep))
     one = owner(directory, 0)
     worked(directory, 100_000, 10.0)
     assert one.drain_tokens_per_s() == pytest.approx(20_000)
     for _ in range(60):
         clock[0] += 0.5
-        worked(directory, 50, 0.5)
+        worked(directory, 50, 0.5, wait_s=0.0)
         rate = one.drain_tokens_per_s()
     assert rate == pytest.approx(200)
 
@@ -160,7 +161,7 @@ def test_the_rate_is_of_the_last_seconds(directory: Path, monkeypatch: pytest.Mo
 def test_one_slow_batch_does_not_refuse_requests_for_ever(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """At the rate of a batch that stalled every deadline is hopeless; when nothing was scored for a while, the rate is unknown again."""
     clock = [100.0]
-    monkeypatch.setattr(admission.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(admission, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=time.sleep))
     one = owner(directory, 0)
     with one.reserve(500, clock[0] + 60):
         pass

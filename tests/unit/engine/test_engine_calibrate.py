@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -70,8 +71,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, run, *, target_s: float = 60.0, la
     def step(tokens: int) -> None:
         clock[0] += run(tokens)
 
-    monkeypatch.setattr(calibrate.time, "perf_counter", lambda: clock[0])
-    monkeypatch.setattr(calibrate.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(calibrate, "time", SimpleNamespace(perf_counter=lambda: clock[0], monotonic=lambda: clock[0]))
     return measure(step, target_s=target_s, limit_s=1e6, largest=largest)
 
 
