@@ -67,6 +67,7 @@ class Supervisor:
             owners=self._settings.workers,
             limit_tokens=self._settings.queue_tokens,
             max_request_scores=self._settings.max_documents,
+            max_pairs=self._settings.batch_size,
         )
         make_queue(directory, shape)
         return Pool(
