@@ -130,10 +130,6 @@ class Owner(Generic[Holder]):
         """Entries that are not free yet."""
         return len(self._used)
 
-    def holders(self) -> list[Holder]:
-        """Everyone who waits for an entry, once for each of them."""
-        return [used.holder for used in self._used.values() if used.holder is not None]
-
     def put(self, part: Cut, stamp: Stamp, holder: Holder) -> int | None:
         """Make `part` a waiting entry: payload first, state last. Its row, or None while there is no room.
 
