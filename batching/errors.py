@@ -2,7 +2,8 @@
 
 RerankdError
 ├── InvalidRequest        the caller's mistake; names the field (400)
-│   └── TooLarge          a limit was exceeded; names the setting (413)
+│   ├── TooLarge          a limit was exceeded; names the setting (413)
+│   └── TooSlow           the body did not arrive in time (408)
 ├── Unauthorized          no key, or a wrong one (401)
 ├── NotFound              a named thing does not exist (404)
 ├── Overloaded            the queue is full now; carries retry_after_s (429)
@@ -35,6 +36,10 @@ class InvalidRequest(RerankdError):
 
 class TooLarge(InvalidRequest):
     """The request is over a limit; the message names the limit and its setting."""
+
+
+class TooSlow(InvalidRequest):
+    """The caller sent the request more slowly than it may take to answer it."""
 
 
 class Unauthorized(RerankdError):

@@ -8,13 +8,13 @@ from types import TracebackType
 
 from litestar.types import Receive
 
-from batching.errors import Cancelled, InvalidRequest, TooLarge
+from batching.errors import Cancelled, InvalidRequest, TooLarge, TooSlow
 from service.settings import PREFIX
 from service.sweep import sweep
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], limit: int, left_s: float) -> bytes:
-    """Return the body. Raises TooLarge, before reading where the length is announced, Cancelled, InvalidRequest after `left_s` seconds."""
+    """Return the body. Raises TooLarge, before reading where the length is announced, Cancelled, TooSlow after `left_s` seconds."""
     announced = headers.get("content-length", "")
     if announced.isascii() and announced.isdigit() and int(announced) > limit:
         raise _too_large(limit)
@@ -23,7 +23,7 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limit: int, le
         return await _read(receive, limit)
     except asyncio.CancelledError:
         if alarm.rang():
-            raise InvalidRequest("body: it did not arrive within the time that the answer may take", "body") from None
+            raise TooSlow("body: it did not arrive within the time that the answer may take", "body") from None
         raise
     finally:
         sweep().discard(alarm)

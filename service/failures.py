@@ -45,6 +45,7 @@ class _Kind(msgspec.Struct, frozen=True):
 # The first entry that an exception is an instance of counts: children stand before their parents.
 _KINDS: tuple[tuple[type[errors.RerankdError], _Kind], ...] = (
     (errors.TooLarge, _Kind(413, "Validation", "too_large")),
+    (errors.TooSlow, _Kind(408, "Validation", "too_slow")),
     (errors.InvalidRequest, _Kind(400, "Validation", "invalid")),
     (errors.Unauthorized, _Kind(401, "Unauthorized", "unauthorized")),
     (errors.NotFound, _Kind(404, "NotFound", "not_found")),

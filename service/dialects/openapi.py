@@ -18,6 +18,7 @@ _STATUSES = {
     400: "The request is wrong; the message names the field, the value and the limit.",
     401: "The key is missing or unknown.",
     404: "The model is not served here.",
+    408: "The body did not arrive within the time that the answer may take.",
     413: "The request is over a limit; the message names its setting.",
     422: "The request is wrong (TEI's clients).",
     424: "The texts could not be scored (TEI's clients).",

@@ -108,10 +108,10 @@ def test_a_head_that_never_ends_is_let_go() -> None:
 
 
 def test_a_body_that_never_ends_is_let_go() -> None:
-    """It gets the time that the answer may take, then 400; the connection is closed and nothing is held."""
+    """It gets the time that the answer may take, then 408; the connection is closed and nothing is held."""
     with live(request_timeout="1") as one:
         answer = one.raw(POST + b"Content-Length: 1000\r\n\r\n{")
-        assert _status(answer) == 400
+        assert _status(answer) == 408
         assert b"did not arrive" in answer
         metrics = one.raw(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
         assert b"rerankd_requests_in_flight 0.0" in metrics
