@@ -1,6 +1,6 @@
 """The workers of one queue as their parent sees them: spawn, watch, restart with back-off, reap, stop.
 
-What to do next is decided by `next_action`, which is pure; `Pool.poll` looks, decides and acts, and is called several times a second.
+What to do next is decided in `batching/restart.py`; `Pool.poll` looks, decides and acts, and is called several times a second.
 """
 
 from __future__ import annotations
@@ -12,33 +12,18 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
-from enum import Enum, auto
 from pathlib import Path
 
 import msgspec
 
+from batching.awake import Watch
 from batching.board import WorkerState, WorkerView
 from batching.lifeline import Lifeline
 from batching.queue import Queue
+from batching.restart import Action, ChildView, Policy, exit_words, next_action
 from batching.worker import EXIT_CANNOT_LOAD, WorkerConfig
 
 logger = logging.getLogger("rerankd.pool")
-
-
-ASLEEP_S = 2.0
-"""A longer gap between two looks means that the whole machine stood still (a suspended laptop, a paused guest), not that workers hang."""
-
-
-class Policy(msgspec.Struct, frozen=True, kw_only=True):
-    """When a worker counts as stuck, and how often it is started again. Times in seconds."""
-
-    forward_limit_s: float = 60.0
-    load_limit_s: float = 1800.0
-    backoff_s: float = 0.25
-    max_backoff_s: float = 30.0
-    max_crashes: int = 5
-    """Crashes in a row, no batch scored in between, before the worker is given up: for good if it never got ready, else for a while."""
 
 
 class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,62 +34,6 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     budget_tokens: int = 0
     max_pairs: int | None = None
     environment: dict[str, str] = {}
-
-
-class Action(Enum):
-    """What a worker needs now."""
-
-    NOTHING = auto()
-    SPAWN = auto()
-    KILL = auto()
-    BURY = auto()
-    """Its process has ended: reap its leases, and note the crash."""
-    GIVE_UP = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class ChildView:
-    """A worker's process as its parent sees it at one moment.
-
-    Ages in seconds; `exit_code` is None while it lives or before it was started.
-    """
-
-    running: bool
-    exit_code: int | None
-    state: str
-    age_s: float
-    heartbeat_age_s: float
-    forward_running_s: float
-    crashes: int
-    ended_age_s: float
-    was_ready: bool
-    """Whether its last process got as far as being ready: then its requests may be what kills it, and a later start may do."""
-
-
-def next_action(child: ChildView, policy: Policy) -> Action:
-    """What to do with one worker. A hang is a heart that stopped, or a forward under way, for longer than the forward limit."""
-    if child.exit_code is not None:
-        return Action.BURY
-    if not child.running:
-        return _start_again(child, policy)
-    if child.state == "starting":
-        return Action.KILL if child.age_s > policy.load_limit_s else Action.NOTHING
-    stuck = max(child.heartbeat_age_s, child.forward_running_s) > policy.forward_limit_s
-    return Action.KILL if stuck else Action.NOTHING
-
-
-def _start_again(child: ChildView, policy: Policy) -> Action:
-    if child.crashes >= policy.max_crashes:
-        if child.state != "failed":
-            return Action.GIVE_UP
-        if not child.was_ready:
-            return Action.NOTHING
-    return Action.SPAWN if child.ended_age_s >= backoff_s(child.crashes, policy) else Action.NOTHING
-
-
-def backoff_s(crashes: int, policy: Policy) -> float:
-    """How long to wait after this many crashes in a row: none after the first, which may have been bad luck."""
-    return 0.0 if crashes <= 1 else float(min(policy.max_backoff_s, policy.backoff_s * 2 ** (crashes - 2)))
 
 
 class _Child:
@@ -156,7 +85,7 @@ class Pool:
         self._children = [_Child(slot, spec) for slot, spec in enumerate(specs)]
         self._lifeline = lifeline
         self.stopping = self._led = False
-        self._looked_at = self._awake_since = 0.0
+        self._watch = Watch()
 
     def __repr__(self) -> str:
         return f"Pool({[worker.state for worker in self.workers()]})"
@@ -172,15 +101,13 @@ class Pool:
     def poll(self, now: float | None = None) -> None:
         """Do for each worker what it needs now, and drop what nobody waits for while no worker does."""
         now = time.monotonic() if now is None else now
-        if now - self._looked_at > ASLEEP_S:
-            self._awake_since = now
-        self._looked_at = now
+        watched_s = self._watch.look(now)
         views = self.queue.board.workers(now)
         self._led = self._led or views[0].state in ("ready", "failed")
         for child, worker in zip(self._children, views, strict=True):
             if child.slot and not self._led:
                 continue  # the first goes ahead: loading side by side, none would be ready before all are
-            self._act(child, worker, next_action(child.view(worker, now, now - self._awake_since), self._policy), now)
+            self._act(child, worker, next_action(child.view(worker, now, watched_s), self._policy), now)
         if not any(worker.state == "ready" for worker in views):
             self.queue.drop_unwanted(now)
 
@@ -258,13 +185,3 @@ class Pool:
     def close(self) -> None:
         """Let go of the queue."""
         self.queue.close()
-
-
-def exit_words(code: int) -> str:
-    """An exit code as a person reads it."""
-    if code >= 0:
-        return f"exit code {code}"
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"

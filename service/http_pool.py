@@ -13,7 +13,7 @@ from pathlib import Path
 
 from batching.arena import Arena
 from batching.lifeline import Lifeline
-from batching.pool import exit_words
+from batching.restart import exit_words
 
 log = logging.getLogger("rerankd.supervisor")
 

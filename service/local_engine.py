@@ -20,8 +20,9 @@ from batching.errors import StartError
 from batching.families.card import ModelCard
 from batching.families.encode import Encoder
 from batching.lifeline import Lifeline
-from batching.pool import Policy, Pool
+from batching.pool import Pool
 from batching.queue import make_queue, queue_shape
+from batching.restart import Policy
 from service import placement, runtime_dir
 from service.metrics import Metrics
 from service.models import Models, Served

@@ -16,8 +16,9 @@ import msgspec
 from batching.errors import StartError
 from batching.families.card import ModelCard
 from batching.lifeline import Lifeline
-from batching.pool import Policy, Pool, WorkerSpec
+from batching.pool import Pool, WorkerSpec
 from batching.queue import make_queue, queue_shape
+from batching.restart import Policy
 from service import activation, listen
 from service.http_pool import HttpPool
 from service.http_process import ServedPlan, ServicePlan, metrics_directory, plan_file

@@ -16,8 +16,9 @@ import tests
 from batching.board import WorkerView
 from batching.client import QueueClient, Scored
 from batching.lifeline import Lifeline
-from batching.pool import Policy, Pool, WorkerSpec
+from batching.pool import Pool, WorkerSpec
 from batching.queue import Queue, make_queue, queue_shape
+from batching.restart import Policy
 from batching.states import LEASED, WAITING
 from batching.types import Sequences
 from tests.fakes import expected

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from batching.errors import Expired, ScoringFailed, Unavailable, WorkerLost
-from batching.pool import Policy
+from batching.restart import Policy
 from batching.types import Sequences
 from tests.fakes import POISON, sequences
 from tests.processes.engine import QUICK, Engine, spec

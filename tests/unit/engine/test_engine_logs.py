@@ -13,8 +13,9 @@ import pytest
 from batching.client import QueueClient
 from batching.errors import ScoringFailed
 from batching.lifeline import Lifeline
-from batching.pool import Policy, Pool, WorkerSpec
+from batching.pool import Pool, WorkerSpec
 from batching.queue import make_queue, queue_shape
+from batching.restart import Policy
 from tests.fakes import POISON, sequences
 
 

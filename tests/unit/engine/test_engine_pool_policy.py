@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batching.pool import Action, ChildView, Policy, backoff_s, exit_words, next_action
+from batching.restart import Action, ChildView, Policy, backoff_s, exit_words, next_action
 
 POLICY = Policy(forward_limit_s=10.0, load_limit_s=100.0, backoff_s=0.25, max_backoff_s=30.0, max_crashes=5)
 WELL = ChildView(
