@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,41 +12,36 @@ from typing import Any
 
 from litestar import Litestar, Request, Response
 from litestar.config.cors import CORSConfig
-from litestar.exceptions import HTTPException
 
-from batching.errors import RerankdError
-from service import routes_docs, routes_health, routes_info, tracing
+from service import routes, routes_docs, routes_health, routes_info, tracing
 from service.auth import KeyRing
 from service.dialects import table
-from service.dialects.errors import error_body
-from service.dialects.paths import dialect_of
+from service.direct import Direct
 from service.exchange import Exchange, Outermost
-from service.failures import Failure, explain, refuse
 from service.metrics import Metrics
 from service.metrics_engine import EngineCollector
 from service.models import Models, Served
 from service.rate_limits import RateLimits
+from service.refusals import refused
 from service.rerank import Reranker
-from service.routes import rerank, tokenize_texts
 from service.settings import Settings
 from service.state import State
-
-log = logging.getLogger("rerankd.http")
 
 MOST_THREADS = 8
 EXPOSED = ["X-Request-Id", "Server-Timing", "Retry-After"]
 
 
-def create_app(settings: Settings, served: Sequence[Served], process_index: int, shared: Path | None = None) -> Litestar:
+def create_app(settings: Settings, served: Sequence[Served], process_index: int, shared: Path | None = None, processes: Processes | None = None
+) -> Litestar:
     """Build the application of HTTP process `process_index`.
 
-    `shared` is a directory for what all HTTP processes count together (metrics, rate limits); without one this process counts alone.
+    `processes` tells of the others, `shared` is a directory for what all HTTP processes count together (metrics, rate limits); without one this process counts alone.
     Queues are opened when the application starts and closed when it stops. `app.state.drain()` turns readiness false, `app.state.reload()`
     reads the keys again. Raises SettingError.
     """
     state = make_state(settings, served, process_index, shared)
     app = Litestar(
-        route_handlers=[rerank, tokenize_texts, *routes_health.HANDLERS, *routes_info.HANDLERS, *routes_docs.HANDLERS],
+        route_handlers=[routes.rerank_, routes.tokenize_texts_, *routes_health.HANDLERS, *routes_info.HANDLERS, *routes_docs.HANDLERS],
         lifespan=[lambda app: _serving(state)],
         exception_handlers={Exception: answer_failure},
         cors_config=cors(settings),
@@ -56,7 +50,7 @@ def create_app(settings: Settings, served: Sequence[Served], process_index: int,
         request_max_body_size=None,
     )
     app.state.rerankd, app.state.drain, app.state.reload = state, state.drain, state.reload
-    app.asgi_handler = Outermost(app.asgi_handler, state.metrics, state.tracing)
+    app.asgi_handler = Outermost(Direct(app.asgi_handler, state, routes.HANDLERS), state.metrics, state.tracing)
     return app
 
 
@@ -89,29 +83,8 @@ def cors(settings: Settings) -> CORSConfig | None:
 
 
 def answer_failure(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """Answer any failure, in the caller's dialect. Only what nobody foresaw is logged with its trace."""
-    exchange = Exchange.of(request.scope)
-    failure, headers = _explained(error)
-    if failure.status >= 500 and not isinstance(error, RerankdError):
-        log.error("unforeseen failure", exc_info=error, extra={"request_id": exchange.request_id, "path": exchange.path})
-    exchange.reason = failure.reason
-    call = exchange.call
-    status, body, media_type = error_body(
-        call.dialect if call else dialect_of(exchange.path),
-        failure.status,
-        failure.message,
-        failure.error_type,
-        exchange.request_id,
-        field=failure.field,
-        packed=call.packed if call else False,
-    )
-    return Response(body, status_code=status, media_type=media_type, headers={**headers, **failure.headers})
-
-
-def _explained(error: Exception) -> tuple[Failure, dict[str, str]]:
-    if isinstance(error, HTTPException) and error.status_code < 500:
-        return refuse(error.status_code, error.detail), dict(error.headers or {})
-    return explain(error), {}
+    """Answer any failure on the way through Litestar, in the caller's dialect."""
+    return routes.response(refused(Exchange.of(request.scope), error))
 
 
 @contextlib.asynccontextmanager

@@ -1,19 +1,25 @@
-"""Every rerank path, in one handler: who asks and how much, in which dialect, the ranking, the answer. No policy and no wire format."""
+"""Every rerank path, in one handler: who asks and how much, in which dialect, the ranking, the answer. No policy and no wire format.
+
+`HANDLERS` are called by `direct.py`; what it does not take comes through Litestar, to the same functions.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from litestar import Request, Response, post
+from litestar.types import Receive
 
 from batching.errors import InvalidRequest
 from service.bodies import HangUp, read_body
 from service.dialects import table
 from service.dialects.nouns import Call
 from service.dialects.paths import ROUTES
+from service.direct import Handler
 from service.exchange import Exchange
-from service.packing import packed
+from service.packing import Answer, packed
 from service.rerank import Context
 from service.state import State
 from service.tokenizing import tokenize
@@ -28,14 +34,12 @@ RERANK_PATHS = [found.path for found in ROUTES if found.path != TOKENIZE_PATH]
 LEAST_TIMEOUT_S = 0.001
 
 
-@post(RERANK_PATHS, status_code=200, include_in_schema=False)
-async def rerank(request: AnyRequest) -> Response[bytes]:
+async def rerank(state: State, exchange: Exchange, receive: Receive) -> Answer:
     """Rank documents in whatever dialect the caller speaks."""
-    state, exchange = State.of(request.app), Exchange.of(request.scope)
     call = begin(state, exchange)
     left_s = timeout_s(exchange, state.settings.request_timeout)
     deadline = exchange.started + left_s
-    body = await read_body(request.receive, exchange.headers, state.settings.max_body_bytes, left_s)
+    body = await read_body(receive, exchange.headers, state.settings.max_body_bytes, left_s)
     decoded = table.read(body, call)
     context = Context(
         request_id=exchange.request_id,
@@ -45,22 +49,41 @@ async def rerank(request: AnyRequest) -> Response[bytes]:
         owner=exchange.owner,
         trace=exchange.trace,
     )
-    async with HangUp(request.receive):
+    async with HangUp(receive):
         results = await state.reranker.rank(decoded.requests, context)
     exchange.answered(results)
     content, media_type, headers = table.write(decoded, results, call)
     return packed(content, media_type, headers, exchange.headers)
 
 
-@post(TOKENIZE_PATH, status_code=200, include_in_schema=False)
-async def tokenize_texts(request: AnyRequest) -> Response[bytes]:
+async def tokenize_texts(state: State, exchange: Exchange, receive: Receive) -> Answer:
     """Say how the default model's tokenizer reads texts, as text-embeddings-inference does."""
-    state, exchange = State.of(request.app), Exchange.of(request.scope)
     call = begin(state, exchange)
     left_s = timeout_s(exchange, state.settings.request_timeout)
-    body = await read_body(request.receive, exchange.headers, state.settings.max_body_bytes, left_s)
+    body = await read_body(receive, exchange.headers, state.settings.max_body_bytes, left_s)
     content, media_type = await tokenize(body, call, state.models.all[0], state.threads)
     return packed(content, media_type, {}, exchange.headers)
+
+
+HANDLERS: Mapping[str, Handler] = {path: rerank for path in RERANK_PATHS if "{" not in path} | {TOKENIZE_PATH: tokenize_texts}
+"""Who answers a POST, by its exact path."""
+
+
+@post(RERANK_PATHS, status_code=200, include_in_schema=False)
+async def rerank_(request: AnyRequest) -> Response[bytes]:
+    """Rank, for what comes by way of Litestar."""
+    return response(await rerank(State.of(request.app), Exchange.of(request.scope), request.receive))
+
+
+@post(TOKENIZE_PATH, status_code=200, include_in_schema=False)
+async def tokenize_texts_(request: AnyRequest) -> Response[bytes]:
+    """Tokenize, for what comes by way of Litestar."""
+    return response(await tokenize_texts(State.of(request.app), Exchange.of(request.scope), request.receive))
+
+
+def response(answer: Answer) -> Response[bytes]:
+    """Return an answer as Litestar takes it."""
+    return Response(answer.body, media_type=answer.media_type, headers=dict(answer.headers), status_code=answer.status)
 
 
 def begin(state: State, exchange: Exchange) -> Call:
