@@ -27,7 +27,7 @@ from batching.lease import Corrupt, Lease
 from batching.planner import Limits
 from batching.queue import Failure, Queue, worker_bell
 from batching.report import Report
-from batching.types import LoadedScorer
+from batching.types import LoadedScorer, OutOfMemory
 
 logger = logging.getLogger("rerankd.worker")
 
@@ -38,6 +38,10 @@ GIL_SWITCH_S = 0.0005
 
 EXIT_CANNOT_LOAD = 2
 """The exit code that says: starting me again will not help. The reason stands on the board."""
+NO_MEMORY = (
+    "not enough memory to load the model; free some, lower RERANKER_REPLICAS, set RERANKER_DTYPE=bfloat16, or take a smaller model"
+)
+"""At the first start that is final; at a later one somebody else may have taken the memory for a while."""
 
 
 class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,6 +160,7 @@ def main(argument: str) -> int:
     queue_ = Queue(Path(config.directory))
     report = Report(queue_.board, config.slot)
     report.starting()
+    restarted = queue_.board.slots["restarts"][config.slot] > 0
     worker: Worker | None = None
 
     def stop(_signal: int, _frame: object) -> None:
@@ -171,6 +176,11 @@ def main(argument: str) -> int:
         logger.error("%s", error)
         report.reason(str(error))
         return EXIT_CANNOT_LOAD
+    except (MemoryError, OutOfMemory) as error:
+        told = f"{NO_MEMORY} ({str(error).splitlines()[0] if str(error) else 'the system gives no more'})"
+        logger.error("%s", told)
+        report.reason(told)
+        return 1 if restarted else EXIT_CANNOT_LOAD
     worker = Worker(config, queue_, scorer)
     worker.run()
     worker.close()

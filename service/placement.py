@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from batching import memory
 from batching.errors import SettingError
 from batching.families.card import ModelCard
 from batching.pool import WorkerSpec
@@ -33,7 +34,7 @@ def look(environ: dict[str, str]) -> Machine:
     """This machine, without importing torch: usable cores, memory that a container may take, NVIDIA GPUs by their device files."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     apple = platform.system() == "Darwin" and platform.machine() == "arm64"
-    return Machine(_quota(cores), _memory_bytes(), _gpus(environ), apple)
+    return Machine(_quota(cores), memory.host().total, _gpus(environ), apple)
 
 
 def _quota(cores: int) -> int:
@@ -43,15 +44,6 @@ def _quota(cores: int) -> int:
     except (OSError, ValueError):
         return cores
     return cores if limit == "max" else max(1, min(cores, int(limit) // int(period)))
-
-
-def _memory_bytes() -> int:
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-    except OSError:
-        return total
-    return total if limit == "max" else min(total, int(limit))
 
 
 def _gpus(environ: dict[str, str]) -> int:

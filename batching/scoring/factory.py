@@ -10,6 +10,7 @@ import transformers
 
 from batching import calibrate
 from batching.families.card import ModelCard
+from batching.scoring.lanes import memory_errors
 from batching.scoring.load import load_scorer
 from batching.scoring.options import ScoringOptions
 from batching.scoring.scorer import PackedScorer
@@ -61,12 +62,13 @@ def depth_on(device: str) -> int:
 
 
 def make(options: dict[str, Any]) -> ReadyScorer:
-    """Load, warm up, and find the token budget. Raises StartError when the checkpoint or the device will not do."""
+    """Load, warm up, and find the token budget. Raises StartError when the checkpoint or the device will not do, OutOfMemory."""
     asked = msgspec.convert(options, Options)
     chosen = {name: getattr(asked, name) for name in ("device", "dtype", "threads", "compiled", "graphs")}
-    scorer = load_scorer(asked.card, msgspec.convert(chosen, ScoringOptions))
-    scorer.warm_up(WARM_UP_TOKENS)
-    scorer.prepare()
+    with memory_errors():
+        scorer = load_scorer(asked.card, msgspec.convert(chosen, ScoringOptions))
+        scorer.warm_up(WARM_UP_TOKENS)
+        scorer.prepare()
     if asked.budget_tokens:
         return ReadyScorer(scorer, asked.budget_tokens, [])
     curve = _curve(scorer, asked)

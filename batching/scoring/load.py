@@ -11,6 +11,7 @@ from batching.errors import SettingError, UnsupportedModel
 from batching.families.card import ModelCard
 from batching.scoring.attention import RUNS, choose_kernel
 from batching.scoring.bodies import check_rope, read_positions
+from batching.scoring.drivers import why_no_cuda
 from batching.scoring.float8 import check_float8, scaled_mm, to_float8
 from batching.scoring.forwards import choose_forward, may_prepack
 from batching.scoring.lanes import lane_for
@@ -78,6 +79,8 @@ def open_device(name: str) -> torch.device:
     except RuntimeError as error:
         raise SettingError(f"device {name!r} is not known; use cpu, cuda, cuda:N or mps") from error
     if device.type == "cuda":
+        if reason := why_no_cuda():
+            raise SettingError(f"device {name!r} can't be used: {reason}")
         count = torch.cuda.device_count()
         device = torch.device("cuda", device.index or 0)
         if (device.index or 0) >= count:

@@ -9,7 +9,7 @@ from typing import Any
 
 import rich_click as click
 
-from service import logs, model_files, placement, tracing
+from service import logs, model_files, placement, preflight, tracing
 from service.commands.options import setting_options, settings_of
 from service.settings import Settings
 from service.supervisor import ModelPlan, Supervisor
@@ -29,8 +29,9 @@ def command(**options: Any) -> None:
 def plan(settings: Settings) -> list[ModelPlan]:
     """Find every model and decide its workers. Raises StartError."""
     machine = placement.look(dict(os.environ))
-    placement.devices(settings, machine)
+    devices = placement.devices(settings, machine)
     tracing.check(settings)
+    preflight.check(settings)
     cards = model_files.cards(settings)
     for card in cards:
         log.info(
@@ -41,6 +42,8 @@ def plan(settings: Settings) -> list[ModelPlan]:
             card.weights_bytes / 1e6,
             card.max_length,
         )
+        for device in devices:
+            preflight.check_memory(card, settings, device)
         if settings.max_length > card.max_length and settings.max_length != Settings().max_length:
             log.warning("%s takes at most %d tokens, less than RERANKER_MAX_LENGTH=%d", card.name, card.max_length, settings.max_length)
     return [ModelPlan(card=card, workers=placement.specs(settings, card, machine, len(cards))) for card in cards]
