@@ -5,7 +5,8 @@
     rows       128 bytes each      two cache lines: what the owner writes once, then what the worker writes
     heap       the rest            payloads, 64-byte aligned, allocated by the owner alone
 
-A payload is 32-bit words: lengths [S], splits [S], scores [N] (float32, written by the worker), token ids [T]. Its kind stands in the row.
+A payload is 32-bit words: lengths [S], splits [S], scores [N] (float32, written by the worker), token ids [T], and with images `blocks` of
+tiles (`batching/tiles.py`). Its kind stands in the row.
 The owner writes the payload, then the row, then (behind a barrier) the state; a reader that sees WAITING therefore sees the rest.
 Everyone else treats what it reads as untrusted: `Arena.valid` checks every count against the heap before anything is read by it.
 """
@@ -22,15 +23,17 @@ from numpy.typing import NDArray
 
 from batching.errors import LayoutMismatch
 from batching.files import create, map_whole
+from batching.tiles import BLOCK_BYTES, Tiles
+from batching.tiles import read as read_tiles
 from batching.types import Float32s, Int32s
 
 MAGIC = b"rerankdA"
-VERSION = 2
+VERSION = 3
 HEADER_BYTES = 4096
 ROW_BYTES = 128
 LONG_WORDS = 64  # stretches longer than this on average are quicker copied one by one than gathered
-KIND_TOKENS = 1
-"""Payload kind: token sequences. Other modalities get kinds of their own."""
+KIND_TOKENS, KIND_TILES = 1, 2
+"""Payload kinds: token sequences, and those with tiles of images behind their ids, in `blocks` of their own."""
 
 HEADER = np.dtype(
     [
@@ -51,8 +54,9 @@ ROW = np.dtype(
         # the owner, while FREE
         ("generation", "<u4"),
         ("attempts", "<u4"),  # afterwards the reaper's, or a worker's that gives the entry back
-        ("kind", "<u2"),
-        ("shared", "<u2"),
+        ("kind", "u1"),
+        ("shared", "u1"),
+        ("blocks", "<u2"),
         ("priority", "<u4"),
         ("request", "<u8"),
         ("deadline", "<f8"),
@@ -75,7 +79,7 @@ ROW = np.dtype(
         ("ended_at", "<f8"),
     ]
 )
-OWNER_FIELDS = struct.Struct("<IIHHIQdddQIIII16sIIII")
+OWNER_FIELDS = struct.Struct("<IIBBHIQdddQIIII16sIIII")
 """The fields of a row that the owner writes when it puts an entry: all up to and with `failure`, in order."""
 ALL_FIELDS = struct.Struct(OWNER_FIELDS.format + "dfId")
 """A whole row, for reading one: far quicker than field by field."""
@@ -104,9 +108,9 @@ class ArenaShape:
         return self.heap_at + self.heap_bytes
 
 
-def payload_bytes(sequences: int, scores: int, tokens: int) -> int:
+def payload_bytes(sequences: int, scores: int, tokens: int, blocks: int = 0) -> int:
     """Bytes of one entry's payload."""
-    return 4 * (2 * sequences + scores + tokens)
+    return 4 * (2 * sequences + scores + tokens) + blocks * BLOCK_BYTES
 
 
 class Row(NamedTuple):
@@ -116,6 +120,7 @@ class Row(NamedTuple):
     attempts: int
     kind: int
     shared: int
+    blocks: int
     priority: int
     request: int
     deadline: float
@@ -187,7 +192,10 @@ class Arena:
     def valid(self, table: NDArray[np.void]) -> NDArray[np.bool_]:
         """Which of these rows (as `gather` copied them) speak of bytes that can be theirs, and of as many scores as they can have."""
         offset, sequences, scores, tokens = (table[name].astype(np.int64) for name in ("offset", "sequences", "scores", "tokens"))
-        inside = (offset >= 0) & (offset % 4 == 0) & (offset // 4 + 2 * sequences + scores + tokens <= len(self.words))
+        ends = offset // 4 + 2 * sequences + scores + tokens
+        if table["blocks"].any():
+            ends += table["blocks"].astype(np.int64) * (BLOCK_BYTES // 4)
+        inside = (offset >= 0) & (offset % 4 == 0) & (ends <= len(self.words))
         scored = sequences - (table["shared"] != 0)
         counted = (scores == scored) | ((sequences == 1) & (scores > 0))
         valid: NDArray[np.bool_] = inside & (scored > 0) & (tokens > 0) & counted
@@ -207,6 +215,14 @@ class Arena:
             self.words[spans(at + sequences, sequences)],
             self._stretches(ids_at, table["tokens"].astype(np.int64)),
         )
+
+    def read_tiles(self, fields: NDArray[np.void]) -> Tiles | None:
+        """The tiles of one valid row (as `gather` copied it), copied. Raises ValueError when they contradict themselves."""
+        if not (blocks := int(fields["blocks"])):
+            return None
+        count = int(fields["sequences"])
+        at = int(fields["offset"]) // 4 + 2 * count + int(fields["scores"]) + int(fields["tokens"])
+        return read_tiles(self.words[at : at + blocks * (BLOCK_BYTES // 4)], count)
 
     def _stretches(self, starts: NDArray[np.int64], counts: NDArray[np.int64]) -> Int32s:
         """Stretches of the heap's words, copied, one after the other. Long ones are copied whole, short ones gathered word by word."""

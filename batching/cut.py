@@ -66,4 +66,5 @@ def _part(sequences: Sequences, places: NDArray[np.intp]) -> Sequences:
     lengths = sequences.lengths[places]
     shift = starts[places] - (np.cumsum(lengths) - lengths)
     ids = sequences.ids[np.repeat(shift, lengths) + np.arange(int(lengths.sum()))]
-    return Sequences(ids, lengths, sequences.splits[places], sequences.shared, len(places) - sequences.shared)
+    tiles = None if sequences.tiles is None else sequences.tiles.of(places)
+    return Sequences(ids, lengths, sequences.splits[places], sequences.shared, len(places) - sequences.shared, tiles)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from batching.tiles import Tiles
 from batching.types import Pack
 
 
@@ -24,11 +27,12 @@ def _by_entries(pack: Pack) -> tuple[Pack, Pack]:
     token_ends = np.cumsum(pack.lengths)[entry_ends - 1]
     cut = int(np.clip(np.searchsorted(token_ends, pack.tokens / 2) + 1, 1, len(entry_ends) - 1))
     sequences, tokens = int(entry_ends[cut - 1]), int(token_ends[cut - 1])
+    first, second = _tiles(pack, range(sequences)), _tiles(pack, range(sequences, len(pack.lengths)))
     return (
         Pack(pack.ids[:tokens], pack.lengths[:sequences], pack.splits[:sequences],
-             pack.entry_sequences[:cut], pack.entry_scores[:cut], pack.entry_shared[:cut]),
+             pack.entry_sequences[:cut], pack.entry_scores[:cut], pack.entry_shared[:cut], first),
         Pack(pack.ids[tokens:], pack.lengths[sequences:], pack.splits[sequences:],
-             pack.entry_sequences[cut:], pack.entry_scores[cut:], pack.entry_shared[cut:]),
+             pack.entry_sequences[cut:], pack.entry_scores[cut:], pack.entry_shared[cut:], second),
     )  # fmt: skip
 
 
@@ -46,6 +50,11 @@ def _by_sequences(pack: Pack, shared: int, middle: int) -> tuple[Pack, Pack]:
             entry_sequences=np.array([len(lengths)], np.int32),
             entry_scores=np.array([len(lengths) - shared], np.int32),
             entry_shared=pack.entry_shared,
+            tiles=_tiles(pack, [*range(shared), *range(len(pack.lengths))[sequences]]),
         )
 
     return half(slice(head, cut), slice(shared, middle)), half(slice(cut, None), slice(middle, None))
+
+
+def _tiles(pack: Pack, sequences: Sequence[int]) -> Tiles | None:
+    return None if pack.tiles is None else pack.tiles.of(np.array(sequences, np.intp))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batching.arena import Arena
+from batching.tiles import Tiles, join
 from batching.types import Pack
 
 
@@ -68,4 +69,12 @@ class Lease:
             entry_sequences=sequences,
             entry_scores=table["scores"].astype(np.int32),
             entry_shared=table["shared"] != 0,
+            tiles=self._tiles(arenas) if table["blocks"].any() else None,
         )
+
+    def _tiles(self, arenas: list[Arena]) -> Tiles | None:
+        """The entries' tiles, copied out of shared memory. Raises Corrupt."""
+        try:
+            return join([(int(row["sequences"]), arenas[share.arena].read_tiles(row)) for share in self.shares for row in share.table])
+        except ValueError as error:
+            raise Corrupt(str(error)) from None

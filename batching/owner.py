@@ -14,7 +14,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from batching.arena import KIND_TOKENS, OWNER_FIELDS, ROW_BYTES, Arena, payload_bytes
+from batching.arena import KIND_TILES, KIND_TOKENS, OWNER_FIELDS, ROW_BYTES, Arena, payload_bytes
 from batching.cut import Cut
 from batching.errors import StartError, TooLarge
 from batching.files import FileLock, barrier
@@ -109,7 +109,7 @@ class Owner(Generic[Holder]):
         in_use = (arena.states == WAITING) | (arena.states == LEASED)
         for row in np.flatnonzero(in_use).tolist():
             fields = arena.row(row)
-            size = payload_bytes(fields.sequences, fields.scores, fields.tokens)
+            size = payload_bytes(fields.sequences, fields.scores, fields.tokens, fields.blocks)
             try:
                 self._heap.take_at(fields.offset, size)
             except ValueError:  # the row was spoilt, and none of the heap is its own
@@ -137,9 +137,12 @@ class Owner(Generic[Holder]):
         """
         sequences = part.sequences
         count, tokens = len(sequences.lengths), len(sequences.ids)
-        size = payload_bytes(count, sequences.scores, tokens)
+        tiles = sequences.tiles
+        blocks = 0 if tiles is None else tiles.blocks
+        size = payload_bytes(count, sequences.scores, tokens, blocks)
         if size > self._heap.size:
-            raise TooLarge(f"an entry of {tokens:,} tokens is larger than the queue; raise RERANKER_QUEUE_TOKENS")
+            settings = "RERANKER_QUEUE_TOKENS" if tiles is None else "RERANKER_QUEUE_TOKENS or RERANKER_IMAGE_QUEUE_BYTES"
+            raise TooLarge(f"an entry of {tokens:,} tokens is larger than the queue; raise {settings}")
         if not self._free or (offset := self._heap.take(size)) is None:
             return None
         row, arena, words, at = self._free.pop(), self.arena, self.arena.words, offset // 4
@@ -148,11 +151,13 @@ class Owner(Generic[Holder]):
         words[at : at + count] = sequences.lengths
         words[at + count : scores_at] = sequences.splits
         words[ids_at : ids_at + tokens] = sequences.ids
+        if tiles is not None:
+            tiles.write(words[ids_at + tokens :])
         self._generations[row] = generation = (self._generations[row] + 1) & 0xFFFFFFFF
         OWNER_FIELDS.pack_into(
             arena.map, arena.shape.rows_at + row * ROW_BYTES,
-            generation, 0, KIND_TOKENS, sequences.shared, stamp.priority, stamp.request, stamp.deadline, time.monotonic(), stamp.start_tag,
-            offset, tokens, count, sequences.scores, part.cost, stamp.trace, 0, 0, 0, 0,
+            generation, 0, KIND_TOKENS if tiles is None else KIND_TILES, sequences.shared, blocks, stamp.priority, stamp.request,
+            stamp.deadline, time.monotonic(), stamp.start_tag, offset, tokens, count, sequences.scores, part.cost, stamp.trace, 0, 0, 0, 0,
         )  # fmt: skip
         self._used[row] = _Used(offset, size, scores_at, sequences.scores, holder)
         if row >= self._high:

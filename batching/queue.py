@@ -247,8 +247,12 @@ class Queue:
         self._ringer.close()
 
 
-def queue_shape(*, workers: int, owners: int, limit_tokens: int, max_request_scores: int, max_pairs: int | None = None) -> QueueShape:
-    """Sizes that hold `limit_tokens` waiting tokens in any one arena, with room for fragments and for the per-pair words."""
-    heap = payload_bytes(max_request_scores, max_request_scores, limit_tokens) * 5 // 4
+def queue_shape(
+    *, workers: int, owners: int, limit_tokens: int, max_request_scores: int, max_pairs: int | None = None, image_bytes: int = 0
+) -> QueueShape:
+    """Sizes that hold `limit_tokens` waiting tokens and `image_bytes` of tiles in any one arena, with room for fragments and for the
+    per-pair words.
+    """
+    heap = (payload_bytes(max_request_scores, max_request_scores, limit_tokens) + image_bytes) * 5 // 4
     rows = max(1024, min(16384, limit_tokens // 64))
     return QueueShape(BoardShape(workers, owners, limit_tokens, max_pairs or 0), ArenaShape(rows, (heap + 4095) // 4096 * 4096))

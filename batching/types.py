@@ -13,6 +13,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from batching.tiles import Tiles
+
 Int32s = NDArray[np.int32]
 Float32s = NDArray[np.float32]
 
@@ -22,9 +24,9 @@ class Sequences:
     """Tokenized sequences laid end to end; what one entry, or a whole request before it is cut into entries, holds.
 
     `ids` int32 [T]; `lengths` int32 [S], summing to T; `splits` int32 [S]: where segment B begins inside each sequence (0 where the
-    model has no token types). With `shared`, sequence 0 belongs to all others (a causal family's prefix, a bi-encoder's query) and
+    model has no token types); a late-interaction query that is filled up with tokens nobody attends to is split there. With `shared`, sequence 0 belongs to all others (a causal family's prefix, a bi-encoder's query) and
     carries no score of its own. `scores` counts the float32 scores that come back: S, or S - 1 with `shared`, or, for a listwise
-    family, one per document of its only sequence.
+    family, one per document of its only sequence. `tiles`: pixels that come with them, None for text alone.
     """
 
     ids: Int32s
@@ -32,6 +34,7 @@ class Sequences:
     splits: Int32s
     shared: bool
     scores: int
+    tiles: Tiles | None = None
 
     @property
     def tokens(self) -> int:
@@ -44,7 +47,8 @@ class Pack:
     """The sequences of one batch, entry after entry, as the scorer reads them.
 
     `ids` int32 [T], `lengths` and `splits` int32 [S] as in `Sequences`; `entry_sequences` int32 [E]: sequences per entry;
-    `entry_scores` int32 [E]: scores per entry; `entry_shared` bool [E]: the entry's first sequence is shared by its others.
+    `entry_scores` int32 [E]: scores per entry; `entry_shared` bool [E]: the entry's first sequence is shared by its others; `tiles` as
+    in `Sequences`.
     """
 
     ids: Int32s
@@ -53,6 +57,7 @@ class Pack:
     entry_sequences: Int32s
     entry_scores: Int32s
     entry_shared: NDArray[np.bool_]
+    tiles: Tiles | None = None
 
     @property
     def tokens(self) -> int:
