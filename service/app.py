@@ -31,11 +31,10 @@ MOST_THREADS = 8
 EXPOSED = ["X-Request-Id", "Server-Timing", "Retry-After"]
 
 
-def create_app(settings: Settings, served: Sequence[Served], process_index: int, shared: Path | None = None, processes: Processes | None = None
-) -> Litestar:
+def create_app(settings: Settings, served: Sequence[Served], process_index: int, shared: Path | None = None) -> Litestar:
     """Build the application of HTTP process `process_index`.
 
-    `processes` tells of the others, `shared` is a directory for what all HTTP processes count together (metrics, rate limits); without one this process counts alone.
+    `shared` is a directory for what all HTTP processes count together (metrics, rate limits); without one this process counts alone.
     Queues are opened when the application starts and closed when it stops. `app.state.drain()` turns readiness false, `app.state.reload()`
     reads the keys again. Raises SettingError.
     """

@@ -32,8 +32,8 @@ class Verdict(msgspec.Struct, frozen=True):
         return self.status == "ok"
 
 
-def judge(models: list[str], views: Mapping[str, QueueView], *, draining: bool, forward_limit_s: float) -> Verdict:
-    """Say whether every model has a worker to rely on."""
+def judge(models: list[str], views: Mapping[str, QueueView], *, draining: bool, forward_limit_s: float, trouble: str = "") -> Verdict:
+    """Say whether every model has a worker to rely on. `trouble`: what is wrong with the service besides."""
     if draining:
         return Verdict("draining", "the service is stopping")
     for model in models:
@@ -42,7 +42,7 @@ def judge(models: list[str], views: Mapping[str, QueueView], *, draining: bool, 
             return Verdict("starting", f"{model}: the queue is not open yet")
         if not any(_reliable(worker, forward_limit_s) for worker in view.workers):
             return _why_not(model, view.workers)
-    return Verdict("ok")
+    return Verdict("unhealthy", trouble) if trouble else Verdict("ok")
 
 
 def describe(verdict: Verdict, models: list[Model], views: Mapping[str, QueueView]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The HTTP processes as their parent sees them: spawn, watch, restart with back-off, signal."""
+"""The HTTP processes as their parent sees them: spawn, watch, restart with back-off, give up for a while, signal."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from batching.arena import Arena
+from batching.awake import Watch
+from batching.bury import bury
 from batching.lifeline import Lifeline
-from batching.restart import exit_words
+from batching.restart import Policy, backoff_s, ended_from_outside, exit_words
+from service.processes import EXIT_CANNOT_START, Cause, Processes, processes_file
 
 log = logging.getLogger("rerankd.supervisor")
 
@@ -23,7 +26,7 @@ FRESH_S = 3.0
 """An event loop beats four times a second; one that was silent for this long is not relied upon."""
 LIVED_S = 5.0
 """A process that lived this long did not crash in a row."""
-MAX_BACKOFF_S = 10.0
+POLICY = Policy(max_backoff_s=10.0, max_crashes=5)
 
 
 @dataclass(slots=True)
@@ -33,75 +36,129 @@ class _Child:
     arena: Arena
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
+    ended_at: float = 0.0
     crashes: int = 0
-    next_start: float = field(default=0.0)
+    stuck: bool = False
 
-    def beat_age_s(self, now: float) -> float:
-        """Since the process's event loop last said that it runs, or since the start."""
-        return now - max(self.started_at, float(self.arena.header["owner_beat"][0]))
+    @property
+    def beat(self) -> float:
+        """When the process's event loop last said that it runs."""
+        return float(self.arena.header["owner_beat"][0])
+
+    def silent_s(self, now: float, watched_s: float) -> float:
+        """How long nothing was heard of it while it was looked at."""
+        return min(now - max(self.started_at, self.beat), watched_s)
+
+    def runs(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+
+def cause_of(code: int, *, stuck: bool) -> Cause:
+    """Why a process that ended with `code` did so; `stuck`: its parent killed it."""
+    if stuck:
+        return Cause.STUCK
+    if code == EXIT_CANNOT_START:
+        return Cause.REFUSED
+    return Cause.KILLED if ended_from_outside(code) else Cause.CRASH
 
 
 class HttpPool:
-    """All HTTP processes of a service. A process that dies is started again at once; its successor takes its arena and socket over."""
+    """All HTTP processes of a service. A process that dies is started again at once; its successor takes its arenas and its socket over.
 
-    def __init__(self, directory: Path, sockets: Sequence[socket.socket], lifeline: Lifeline) -> None:
-        self._directory, self._lifeline = directory, lifeline
-        self._children = [_Child(index, one, Arena(directory / "0" / f"arena.{index}")) for index, one in enumerate(sockets)]
+    One that crashes again and again is started less and less often; that is told in the table of processes, and makes readiness false.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        queues: Sequence[Path],
+        sockets: Sequence[socket.socket],
+        lifeline: Lifeline,
+        program: Sequence[str] = (sys.executable, "-m", "service.http_process"),
+    ) -> None:
+        """`queues`: the directories of all models' queues. Raises StartError when there is no room for the table."""
+        self._directory, self._queues, self._lifeline, self._program = directory, queues, lifeline, program
+        self.table = Processes.make(processes_file(directory), len(sockets))
+        self._children = [_Child(index, one, Arena(queues[0] / f"arena.{index}")) for index, one in enumerate(sockets)]
+        self._watch = Watch()
         self.stopping = False
-        self.restarts = 0
 
     def poll(self, now: float | None = None) -> None:
         """Start what is not running, bury what ended, kill what is stuck."""
         now = time.monotonic() if now is None else now
+        watched_s = self._watch.look(now)
         for child in self._children:
             if child.process and child.process.poll() is not None:
                 self._bury(child, now)
-            if child.process is None and not self.stopping and now >= child.next_start:
-                self._spawn(child, now)
-            elif child.process and child.beat_age_s(now) > STUCK_S:
+            if child.process is None:
+                if not self.stopping and now - child.ended_at >= backoff_s(child.crashes, POLICY):
+                    self._spawn(child, now)
+            elif not child.stuck and child.silent_s(now, watched_s) > STUCK_S:
                 log.error("HTTP process %d is stuck; killing it", child.index)
+                child.stuck = True
                 child.process.kill()
+            elif child.crashes and child.beat - child.started_at > LIVED_S:
+                child.crashes = 0
+                self.table.looping(child.index, False)
 
     def _spawn(self, child: _Child, now: float) -> None:
         descriptors = (child.listener.fileno(), self._lifeline.reading)
-        command = [sys.executable, "-m", "service.http_process", str(self._directory), str(child.index), *map(str, descriptors)]
+        command = [*self._program, str(self._directory), str(child.index), *map(str, descriptors)]
         child.process = subprocess.Popen(command, pass_fds=descriptors)
-        child.started_at = now
+        child.started_at, child.stuck = now, False
 
     def _bury(self, child: _Child, now: float) -> None:
+        """The process has ended: nobody waits for its entries any more, and it may have been one crash too many."""
         if child.process is None or self.stopping:
             return
         code, child.process = child.process.returncode, None
-        child.crashes = 0 if now - child.started_at > LIVED_S else child.crashes + 1
-        child.next_start = now if child.crashes <= 1 else now + min(MAX_BACKOFF_S, 0.25 * 2**child.crashes)
-        child.arena.reserved_tokens = child.arena.reserved_requests = 0
-        self.restarts += 1
-        log.error("HTTP process %d ended with %s; starting its successor", child.index, exit_words(code))
+        child.ended_at = now
+        child.crashes = 1 if now - child.started_at > LIVED_S else child.crashes + 1
+        left = sum(bury(queue, child.index) for queue in self._queues)
+        cause = cause_of(code, stuck=child.stuck)
+        self.table.ended(child.index, cause)
+        if cause is Cause.REFUSED:
+            child.crashes = max(child.crashes, POLICY.max_crashes)
+        else:
+            self.table.tell(child.index, f"HTTP process {child.index} ended with {exit_words(code)}")
+        log.error("HTTP process %d ended with %s; %d entries of its callers are dropped", child.index, exit_words(code), left)
+        if child.crashes >= POLICY.max_crashes:
+            self.table.looping(child.index, True)
+            log.error("HTTP process %d crashed %d times in a row; it is started again less often", child.index, child.crashes)
+
+    def failed(self) -> str | None:
+        """Why a process can't be started, if that is so."""
+        return next((one.reason for one in self.table.view() if one.looping), None)
 
     def send(self, number: int) -> None:
         """Send every live process a signal."""
         for child in self._children:
-            if child.process and child.process.poll() is None:
+            if child.process and child.runs():
                 child.process.send_signal(number)
 
     def running(self) -> bool:
         """Whether any process lives."""
-        return any(child.process and child.process.poll() is None for child in self._children)
+        return any(child.runs() for child in self._children)
 
     def all_beating(self) -> bool:
         """Whether every process's event loop has run since it was started."""
-        return all(child.process and float(child.arena.header["owner_beat"][0]) > child.started_at for child in self._children)
+        return all(child.process and child.beat > child.started_at for child in self._children)
 
     def beating(self, fresh_s: float = FRESH_S) -> int:
         """How many processes' event loops have run within `fresh_s`."""
         now = time.monotonic()
-        return sum(bool(child.process) and now - float(child.arena.header["owner_beat"][0]) <= fresh_s for child in self._children)
+        return sum(child.process is not None and now - child.beat <= fresh_s for child in self._children)
 
     def kill(self) -> None:
-        """End what still lives, and let go of everything."""
+        """End what still lives."""
         self.stopping = True
         for child in self._children:
             if child.process:
                 child.process.kill()
                 child.process.wait()
+
+    def close(self) -> None:
+        """Let go of everything."""
+        for child in self._children:
             child.arena.close()
+        self.table.close()

@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from batching import lifeline
+from batching.errors import StartError
 from batching.families.card import ModelCard
 from service.listen import BACKLOG
+from service.processes import EXIT_CANNOT_START, Processes, processes_file
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -65,11 +67,14 @@ def build(directory: Path, index: int, plan: ServicePlan) -> Litestar:
     from batching.client import QueueClient
     from service.app import create_app
     from service.models import Served, open_served
+    from service.state import State
 
     def served(one: ServedPlan) -> Served:
         return open_served(one.card, plan.settings, len(plan.served), lambda: QueueClient.open(Path(one.queue), index))
 
-    return create_app(plan.settings, [served(one) for one in plan.served], index, metrics_directory(directory))
+    app = create_app(plan.settings, [served(one) for one in plan.served], index, metrics_directory(directory))
+    State.of(app).watch(Processes(processes_file(directory)))
+    return app
 
 
 def server(app: Any, settings: Settings, listener: socket.socket, header_timeout_s: float = HEADER_TIMEOUT_S) -> Any:
@@ -124,8 +129,8 @@ async def serve(app: Litestar, settings: Settings, listener: socket.socket) -> N
         await asyncio.wait_for(running, settings.drain_timeout)
 
 
-def main(directory: str, index: str, descriptor: str, pipe: str) -> None:
-    """Run one HTTP process to its end."""
+def main(directory: str, index: str, descriptor: str, pipe: str) -> int:
+    """Run one HTTP process to its end; its exit code. One that can't start says why in the table of processes."""
     lifeline.hold(int(pipe))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     plan = msgspec.json.decode(plan_file(Path(directory)).read_bytes(), type=ServicePlan)
@@ -136,9 +141,14 @@ def main(directory: str, index: str, descriptor: str, pipe: str) -> None:
 
     logs.set_up(plan.settings, f"http-{index}")
     sys.setswitchinterval(GIL_SWITCH_S)
-    app = build(Path(directory), int(index), plan)
+    try:
+        app = build(Path(directory), int(index), plan)
+    except StartError as error:
+        Processes(processes_file(Path(directory))).tell(int(index), str(error))
+        return EXIT_CANNOT_START
     uvloop.run(serve(app, plan.settings, listener))
+    return 0
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    sys.exit(main(*sys.argv[1:]))

@@ -13,7 +13,9 @@ from service import health
 from service.auth import KeyRing
 from service.health import Verdict
 from service.metrics import Metrics
+from service.metrics_processes import ProcessCollector
 from service.models import Models
+from service.processes import Processes
 from service.rate_limits import RateLimits
 from service.rerank import Reranker
 from service.settings import Settings
@@ -34,6 +36,8 @@ class State:
     reranker: Reranker
     threads: Executor
     tracing: Tracing | None = None
+    processes: Processes | None = None
+    """How the HTTP processes beside this one are; None where there are none."""
     draining: bool = False
 
     @classmethod
@@ -44,7 +48,14 @@ class State:
 
     def verdict(self) -> Verdict:
         """Say whether to send work here."""
-        return health.judge(self.models.names, self.models.views(), draining=self.draining, forward_limit_s=self.settings.forward_limit)
+        views, limit_s = self.models.views(), self.settings.forward_limit
+        trouble = self.processes.trouble() if self.processes is not None else ""
+        return health.judge(self.models.names, views, draining=self.draining, forward_limit_s=limit_s, trouble=trouble)
+
+    def watch(self, processes: Processes) -> None:
+        """Heed how the HTTP processes are: for readiness, and in the metrics."""
+        self.processes = processes
+        self.metrics.watch(ProcessCollector(processes))
 
     def drain(self) -> None:
         """Say from now on that no more work should be sent; what comes is still done."""

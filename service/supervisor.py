@@ -4,9 +4,11 @@ stops in order, and removes the directory. It serves nothing itself, so that it 
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -49,17 +51,31 @@ class Supervisor:
         self._hurried = False
         self._notifier = Notifier(os.environ)
         self._reporter = Reporter(self._notifier)
+        self._said_ready = False
+        with contextlib.ExitStack() as undo:
+            self._sockets = self._listen(undo)
+            self.address = listen.address(self._sockets, tls=bool(settings.tls_cert))
+            self._runtime = RuntimeDir(base(dict(os.environ), settings.runtime_dir), instance_name(settings, self.address))
+            undo.callback(self._runtime.remove)
+            self._lifeline = Lifeline()
+            undo.callback(self._lifeline.close)
+            self._pools: list[Pool] = []
+            for model in models:
+                self._pools.append(self._make_pool(len(self._pools), model, len(models)))
+                undo.callback(self._pools[-1].close)
+            self._http = self._make_http(models)
+            undo.callback(self._http.close)
+            self._leave = undo.pop_all()
+            """What was made, in its order: undone from its end, whatever of it fails."""
+
+    def _listen(self, undo: contextlib.ExitStack) -> list[socket.socket]:
+        settings = self._settings
         inherited = activation.inherited(os.environ, settings.workers)
         self._callers_wait = bool(inherited)
         """On a socket that outlives us callers wait in its queue until the models are warm, instead of being told 503."""
-        self._uds = None if inherited else settings.uds
-        self._sockets = inherited or listen.listen(settings.host, settings.port, settings.uds, settings.workers)
-        self.address = listen.address(self._sockets, tls=bool(settings.tls_cert))
-        self._runtime = RuntimeDir(base(dict(os.environ), settings.runtime_dir), instance_name(settings, self.address))
-        self._lifeline = Lifeline()
-        self._pools = [self._make_pool(index, model, len(models)) for index, model in enumerate(models)]
-        self._http = self._make_http(models)
-        self._said_ready = False
+        sockets = inherited or listen.listen(settings.host, settings.port, settings.uds, settings.workers)
+        undo.callback(listen.close, sockets, None if inherited else settings.uds)
+        return sockets
 
     def _make_pool(self, index: int, model: ModelPlan, models: int) -> Pool:
         directory = self._runtime.path / str(index)
@@ -82,10 +98,15 @@ class Supervisor:
         )
 
     def _make_http(self, models: Sequence[ModelPlan]) -> HttpPool:
-        metrics_directory(self._runtime.path).mkdir()
-        served = [ServedPlan(card=model.card, queue=str(self._runtime.path / str(index))) for index, model in enumerate(models)]
-        plan_file(self._runtime.path).write_bytes(msgspec.json.encode(ServicePlan(settings=self._settings, served=served)))
-        return HttpPool(self._runtime.path, self._sockets, self._lifeline)
+        path = self._runtime.path
+        queues = [path / str(index) for index in range(len(models))]
+        served = [ServedPlan(card=model.card, queue=str(queue)) for model, queue in zip(models, queues, strict=True)]
+        try:
+            metrics_directory(path).mkdir()
+            plan_file(path).write_bytes(msgspec.json.encode(ServicePlan(settings=self._settings, served=served)))
+        except OSError as error:
+            raise StartError(f"can't write to {path} ({error.strerror}); free some room or set RERANKER_RUNTIME_DIR") from error
+        return HttpPool(path, queues, self._sockets, self._lifeline)
 
     def run(self) -> int:
         """Serve until told to stop; returns the exit code. A model that can't be loaded ends the start. Never leaves a child behind."""
@@ -99,7 +120,7 @@ class Supervisor:
         return 0
 
     def _watch(self) -> None:
-        """Poll children until a signal says stop. Raises StartError when no worker of a model can ever be ready."""
+        """Poll children until a signal says stop. Raises StartError when a worker of each model, or an HTTP process, can't be had."""
         while True:
             if self._told_to_end():
                 return
@@ -119,9 +140,8 @@ class Supervisor:
     def _poll(self) -> None:
         for pool in self._pools:
             pool.poll()
-            reason = pool.failed()
-            if reason and not self._said_ready:
-                raise StartError(reason)
+        if not self._said_ready and (reason := self._failed()):
+            raise StartError(reason)
         warm = self._said_ready or all(self._pool_ready(pool) for pool in self._pools)
         if warm or not self._callers_wait:
             self._http.poll()
@@ -132,6 +152,10 @@ class Supervisor:
         now = time.monotonic()
         if self._reporter.due(now):
             self._reporter.tick(self._standing(), now, ready=self._said_ready)
+
+    def _failed(self) -> str | None:
+        """Why this start can't succeed, if that is so."""
+        return next((reason for part in (*self._pools, self._http) if (reason := part.failed())), None)
 
     def _standing(self) -> Standing:
         models = [
@@ -179,11 +203,8 @@ class Supervisor:
         self._http.kill()
         for pool in self._pools:
             pool.stop(0.0 if self._hurried or self._told_to_end() else STOP_WORKERS_S)
-            pool.close()
-        self._lifeline.close()
-        listen.close(self._sockets, self._uds)
+        self._leave.close()
         self._notifier.close()
-        self._runtime.remove()
         log.info("stopped")
 
 

@@ -6,8 +6,6 @@ import shutil
 import sys
 from pathlib import Path
 
-import pytest
-
 from service.model_files import starter
 from tests.live import free_port
 from tests.processes.driver import argument
@@ -23,7 +21,6 @@ sys.exit(driver.main(sys.argv[1]))
 """
 
 
-@pytest.mark.xfail(reason="a start that fails half-way leaves its runtime directory", strict=True)
 def test_no_room_for_the_arenas(short_path: Path) -> None:
     """The file system is full: the remedy is told in one line, and no directory of ours is left."""
     told = argument({"port": "0", "model_name": "starter", "runtime_dir": str(short_path)}, scorers())
@@ -35,7 +32,6 @@ def test_no_room_for_the_arenas(short_path: Path) -> None:
         assert not service.left_behind()
 
 
-@pytest.mark.xfail(reason="HTTP processes that can't start are started again for ever", strict=True)
 def test_a_model_without_its_tokenizer(tmp_path: Path) -> None:
     """What the HTTP processes can't open fails the start as well: in time, with one line that names the file."""
     model = tmp_path / "model"
