@@ -24,9 +24,10 @@ class Sequences:
     """Tokenized sequences laid end to end; what one entry, or a whole request before it is cut into entries, holds.
 
     `ids` int32 [T]; `lengths` int32 [S], summing to T; `splits` int32 [S]: where segment B begins inside each sequence (0 where the
-    model has no token types); a late-interaction query that is filled up with tokens nobody attends to is split there. With `shared`, sequence 0 belongs to all others (a causal family's prefix, a bi-encoder's query) and
-    carries no score of its own. `scores` counts the float32 scores that come back: S, or S - 1 with `shared`, or, for a listwise
-    family, one per document of its only sequence. `tiles`: pixels that come with them, None for text alone.
+    model has no token types), or, in a late-interaction query, where tokens begin that nobody attends to (0: none). With `shared`,
+    sequence 0 belongs to all others (a causal family's prefix, a bi-encoder's query) and carries no score of its own. `scores`
+    counts the float32 scores that come back: S, or S - 1 with `shared`, or, for a listwise family, one per document of all sequences.
+    `tiles`: pixels that come with them, None for text alone.
     """
 
     ids: Int32s

@@ -38,6 +38,25 @@ Read = Literal["first", "last", "mean", "tokens", "markers"]
 Activation = Literal["sigmoid", "identity", "cosine", "softmax"]
 
 
+class Pictures(msgspec.Struct, frozen=True, kw_only=True):
+    """How a family reads a document with an image.
+
+    `marks`: tokens before an image, in place of each part of a tile, and behind the image; together they stand before `layout`, the pair's
+    pieces, behind the special tokens that the tokenizer puts first. `side`: pixels of a square tile; `tokens`: what one tile becomes.
+    `detect` fills in both.
+    """
+
+    marks: tuple[str, str, str]
+    layout: tuple[Piece, ...]
+    side: int = 0
+    tokens: int = 0
+
+    @property
+    def tile_bytes(self) -> int:
+        """Bytes of one tile: red, green and blue of every pixel."""
+        return self.side * self.side * 3
+
+
 class Family(msgspec.Struct, frozen=True, kw_only=True):
     """One model family, as data.
 
@@ -110,6 +129,13 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     markers: tuple[str, ...] = ()
     """For a listwise family: the tokens whose rows are read, the document's first and the query's last."""
     expand_to: int = 0
-    """For late interaction: queries shorter than this many tokens are filled up with the mask token, which takes part like any other."""
+    """For late interaction: queries shorter than this many tokens are filled up with the mask token, or with the end's."""
+    expand_with: str | None = None
+    """For late interaction: another token to fill queries up with, by its name."""
+    expansion_seen: bool = True
+    """For late interaction: the query's tokens attend to what it was filled up with. If not, the filling attends to the query's own tokens
+    alone, not even to itself, and still takes part in the score."""
+    pictures: Pictures | None = None
+    """None: documents are text."""
     skip: tuple[str, ...] = ()
     """For late interaction: tokens of documents that take no part in the score (punctuation), though others attend to them."""

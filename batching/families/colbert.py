@@ -2,8 +2,9 @@
 
 Recipe: sentence_transformers.MultiVectorEncoder and PyLate: a marker token before query and document, unit vectors, for every query token
 its best match among the document's tokens, summed. Markers, lengths and the tokens that are skipped come from the checkpoint's files.
-Queries are filled up with mask tokens only where the checkpoint lets the query attend to them; where it does not, they are left out,
-as vLLM does.
+Queries are filled up with mask tokens unless the checkpoint says not to. In the classic form (Stanford's, `attend` false) no token attends
+to them, and their vectors, made of the query's own tokens, are compared like any other. A query longer than the filling is read
+whole (the library's strategy "min"); its strategy "fixed" would cut it, and queries are never cut here.
 """
 
 from __future__ import annotations

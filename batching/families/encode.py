@@ -14,12 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batching.errors import InvalidRequest, UnsupportedModel
+from batching.families.base import Family
 from batching.families.bodies import LIMIT_SETTING, Room, Side, TokenCache, not_text, tokenize_bodies
 from batching.families.card import ModelCard
 from batching.families.cut import CHARS_PER_TOKEN, MARGIN_CHARS, first_tokens
 from batching.families.layout import Frame, Layout, check_native_pair
 from batching.families.listwise import ListLayout, lay_out
+from batching.families.pictures import Marks, split, weave
 from batching.families.vocabulary import Vocabulary
+from batching.tiles import Pixels
 from batching.types import Int32s, Sequences
 
 
@@ -37,13 +40,27 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A request's tokens around its documents: `lead` is the shared sequence (None: there is none), `room` what is left for a document."""
+    """A request's tokens around its documents: `lead` is the shared sequence (None: there is none), `room` what is left for a document,
+    `seen` how many tokens of `lead` are attended to (0: all)."""
 
     frame: Frame
     lead: list[int] | None
     head: list[int]
     query_tokens: int
     room: int
+    seen: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How one request is to be tokenized; `wanted` is its max_length, `limit` that with what the family does not count."""
+
+    instruction: str | None
+    wanted: int
+    limit: int
+    document_tokens: int | None
+    side: Side
+    truncate: bool
 
 
 class Encoder:
@@ -53,8 +70,10 @@ class Encoder:
         """Open the tokenizer of `card`; raises UnsupportedModel when it does not fit the model."""
         self.card = card
         self.family = family = card.family
-        pieces = (*family.layout, *family.query_layout)
-        tokens = (*(piece.token for piece in pieces if piece.token), *family.markers)
+        pictures = family.pictures
+        pieces = (*family.layout, *family.query_layout, *(pictures.layout if pictures else ()))
+        tokens = (*(piece.token for piece in pieces if piece.token), *family.markers, *filter(None, [family.expand_with]))
+        tokens += pictures.marks if pictures else ()
         self.vocabulary = Vocabulary(Path(card.path) / card.transformer, "".join(piece.text for piece in pieces), tokens)
         if self.vocabulary.size > card.vocab_size:
             raise UnsupportedModel(
@@ -64,9 +83,11 @@ class Encoder:
         self._list = ListLayout(family, self.vocabulary) if family.unit == "list" else None
         self._layout = Layout(family, family.layout, self.vocabulary)
         self._query_layout = Layout(family, family.query_layout, self.vocabulary) if family.query_layout else None
-        self._mask = [self.vocabulary.role("mask")] if family.expand_to else []
+        self._filling = [filling_of(family, self.vocabulary)] if family.expand_to else []
         self._outside = sum(self._layout.sizes[number] for number in family.outside)
-        self._cache = cache if self._layout.cacheable else None
+        self._pictured = Layout(family, pictures.layout, self.vocabulary) if pictures else None
+        self._marks = Marks.of(pictures, self.vocabulary) if pictures else None
+        self._cache = cache if self._layout.cacheable and (self._pictured is None or self._pictured.around == self._layout.around) else None
         if family.native_pair:
             check_native_pair(family, self.vocabulary)
 
@@ -80,42 +101,64 @@ class Encoder:
         truncate: bool = True,
         side: Side = "right",
         document_tokens: int | None = None,
+        images: Sequence[Pixels | None] | None = None,
     ) -> Encoded:
         """Lay out `query` with each of `documents` in at most `max_length` tokens (None: the reference's own), cutting only documents.
 
-        `document_tokens`: the most tokens to keep of one document. Raises InvalidRequest naming the field, its tokens, the limit and the
+        `document_tokens`: the most tokens to keep of one document. `images`: each document's tiles, uint8 [k, bytes of a tile], or None;
+        their tokens come on top of `max_length`. Raises InvalidRequest naming the field, its tokens, the limit and the
         setting when the query is too long, or, without `truncate`, a document.
         """
         wanted = max_length or self.card.default_max_length
         limit = min(wanted + self._outside, self.card.max_length)
         if self._list is not None:
             return self._encode_list(self._list, query, documents, instruction, limit, document_tokens, truncate=truncate)
-        plan = self._plan(query, instruction, limit, len(documents))
+        asked = Asked(instruction, wanted, limit, document_tokens, side, truncate)
+        if images is not None and any(image is not None for image in images):
+            return self._encode_pictured(query, documents, images, asked)
+        return self._encode_pairs(self._layout, query, documents, asked)
+
+    def _encode_pairs(self, layout: Layout, query: str, documents: Sequence[str], asked: Asked, places: tuple[int, ...] = ()) -> Encoded:
+        plan = self._plan(layout, query, asked.instruction, asked.limit, len(documents))
         texts, clipped = self._prepare(documents)
-        room = min(bound for bound in (plan.room, wanted, document_tokens, self.family.document_tokens) if bound)
-        space = Room(limit, room, plan.frame.before, plan.frame.after)
-        bodies, truncated = tokenize_bodies(self.vocabulary, texts, space, side=side, truncate=truncate, cache=self._cache)
-        sequences = assemble(plan.lead, plan.head, bodies, plan.frame.tail, token_types=self.family.token_types)
+        room = min(bound for bound in (plan.room, asked.wanted, asked.document_tokens, self.family.document_tokens) if bound)
+        space = Room(asked.limit, room, plan.frame.before, plan.frame.after, places)
+        bodies, truncated = tokenize_bodies(self.vocabulary, texts, space, side=asked.side, truncate=asked.truncate, cache=self._cache)
+        sequences = assemble(plan.lead, plan.head, bodies, plan.frame.tail, token_types=self.family.token_types, seen=plan.seen)
         pair_tokens = sequences.lengths if plan.lead is None else sequences.lengths[1:] + np.int32(len(plan.lead))
         return Encoded(sequences, truncated | clipped, pair_tokens, plan.query_tokens)
 
-    def _plan(self, query: str, instruction: str | None, limit: int, count: int) -> Plan:
+    def _encode_pictured(self, query: str, documents: Sequence[str], images: Sequence[Pixels | None], asked: Asked) -> Encoded:
+        """Documents with an image in their own layout, the others as ever. Raises InvalidRequest for a model that takes none."""
+        if self._pictured is None or self._marks is None:
+            raise InvalidRequest(f"{self.card.name} ranks text only, and the request has images", field="documents")
+        groups = [
+            (self._encode_pairs(layout, query, [documents[place] for place in places], asked, tuple(places)), places)
+            for layout, places in zip((self._layout, self._pictured), split(images), strict=True)
+            if places
+        ]
+        sequences, order = weave([(found.sequences, places) for found, places in groups], images, self._marks, self._pictured.first)
+        truncated = np.concatenate([found.truncated for found, _ in groups])[order]
+        return Encoded(sequences, truncated, sequences.lengths, groups[0][0].query_tokens)
+
+    def _plan(self, layout: Layout, query: str, instruction: str | None, limit: int, count: int) -> Plan:
         """Tokenize all but the documents; raises InvalidRequest when the query is over its share of `limit`, since a query is never cut."""
         most = self._most(limit)
         try:
             if len(query) > most * CHARS_PER_TOKEN + MARGIN_CHARS:
                 self._check_query(query, most, limit)
-            frame = self._layout.frame(query, instruction)
+            frame = layout.frame(query, instruction)
             asked = self._query_layout.frame(query, instruction) if self._query_layout else None
             query_tokens = (asked or frame).query_tokens
             if query_tokens > most or not query_tokens:
                 query_tokens = self._check_query(query, most, limit)
         except TypeError as error:
             raise not_text((query, instruction or ""), "query") from error
-        lead, head = None, frame.head
+        lead, head, seen = None, frame.head, 0
         if asked is not None:
             lead = asked.head + asked.tail
-            lead += self._mask * (self.family.expand_to - len(lead))
+            seen = 0 if self.family.expansion_seen or len(lead) >= self.family.expand_to else len(lead)
+            lead += self._filling * (self.family.expand_to - len(lead))
         elif frame.shared and count > 1:
             lead, head = frame.head, []
         room = limit - len(frame.head) - len(frame.tail)
@@ -123,7 +166,7 @@ class Encoder:
             raise InvalidRequest(
                 f"query and template fill max_length {limit} ({LIMIT_SETTING}) and leave no room for documents", field="query"
             )
-        return Plan(frame, lead, head, query_tokens, room)
+        return Plan(frame, lead, head, query_tokens, room, seen)
 
     def _encode_list(
         self,
@@ -177,8 +220,10 @@ class Encoder:
         return texts, clipped
 
 
-def assemble(lead: list[int] | None, head: list[int], bodies: Sequence[Int32s], tail: list[int], *, token_types: bool) -> Sequences:
-    """Lay `head`, body, `tail` end to end for every body, behind the shared sequence `lead` if there is one."""
+def assemble(
+    lead: list[int] | None, head: list[int], bodies: Sequence[Int32s], tail: list[int], *, token_types: bool, seen: int = 0
+) -> Sequences:
+    """Lay `head`, body, `tail` end to end for every body, behind the shared sequence `lead` if there is one, split at `seen`."""
     first, last = np.array(head, np.int32), np.array(tail, np.int32)
     parts: list[Int32s] = [] if lead is None else [np.array(lead, np.int32)]
     for body in bodies:
@@ -187,5 +232,12 @@ def assemble(lead: list[int] | None, head: list[int], bodies: Sequence[Int32s], 
     splits = np.full(len(bodies), len(head) if token_types else 0, np.int32)
     if lead is not None:
         lengths = np.concatenate((np.array([len(lead)], np.int32), lengths))
-        splits = np.concatenate((np.zeros(1, np.int32), splits))
+        splits = np.concatenate((np.array([seen], np.int32), splits))
     return Sequences(np.concatenate(parts), lengths, splits, lead is not None, len(bodies))
+
+
+def filling_of(family: Family, vocabulary: Vocabulary) -> int:
+    """The token that fills queries up: the family's own, the mask token, or, in a decoder without one, the end's."""
+    if family.expand_with is not None:
+        return vocabulary.token(family.expand_with)
+    return vocabulary.role("mask" if "mask" in vocabulary.roles else "eos")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -16,6 +17,11 @@ POOLINGS: dict[str, Read] = {"cls": "first", "mean": "mean", "lasttoken": "last"
 """sentence-transformers' pooling modes that are served, and the rows that they read."""
 BEHIND_POOLING = frozenset({"Dense", "LayerNorm", "Normalize", "Dropout"})
 COLBERT_QUERY_LENGTH = 32
+PYLATE_KEYS = (
+    "do_query_expansion", "attend_to_expansion_tokens", "attend_to_mask_tokens", "query_prefix", "document_prefix", "skiplist_words",
+    "query_length", "document_length",
+)  # fmt: skip
+"""Keys of config_sentence_transformers.json that PyLate leaves: one of them means that queries are filled up unless it says otherwise."""
 
 
 def module_chain(facts: Facts) -> Family | None:
@@ -41,19 +47,32 @@ def late_interaction(facts: Facts) -> Family | None:
     if not known and not metadata and not ("Dense" in kinds and "Pooling" not in kinds) and "colbert_dim" not in facts.config:
         return None
     words, length = facts.sentence, facts.length
-    expansion = length.get("query_expansion") or {}
     query, document = metadata.get("query_token_id", words.get("query_prefix")), metadata.get("doc_token_id", words.get("document_prefix"))
     prompts = read_prompts(facts)
-    attends = expansion.get("attend", metadata.get("attend_to_mask_tokens", words.get("attend_to_expansion_tokens")))
-    target = expansion.get("length") or words.get("query_length") or metadata.get("query_maxlen") or COLBERT_QUERY_LENGTH
+    expansion = read_expansion(facts, metadata)
     return replace(
         colbert.FAMILY,
         query_layout=marked(query or prompts[0], "{query}", facts),
         layout=marked(document or prompts[1], "{document}", facts),
-        expand_to=int(target) if attends else 0,
+        expand_to=int(expansion["length"]) if expansion else 0,
+        expand_with=expansion.get("token"),
+        expansion_seen=bool(expansion.get("attend")),
         skip=tuple(read_skipped(facts, punctuation=bool(metadata.get("mask_punctuation", query is not None)))),
         default_max_length=int(length.get("document_length") or words.get("document_length") or metadata.get("doc_maxlen") or 512),
     )
+
+
+def read_expansion(facts: Facts, metadata: dict[str, Any]) -> dict[str, Any]:
+    """What queries are filled up to and how, {} where they are not: as sentence-transformers' MultiVectorEncoder reads the files."""
+    if "query_expansion" in facts.length:
+        return facts.length["query_expansion"] or {}
+    words = facts.sentence
+    if facts.architecture == "HF_ColBERT" or metadata:
+        return {"length": metadata.get("query_maxlen") or COLBERT_QUERY_LENGTH, "attend": metadata.get("attend_to_mask_tokens")}
+    if words.get("do_query_expansion") is False or not any(key in words for key in PYLATE_KEYS):
+        return {}
+    attend = words.get("attend_to_expansion_tokens", words.get("attend_to_mask_tokens"))
+    return {"length": facts.length.get("query_length") or words.get("query_length") or COLBERT_QUERY_LENGTH, "attend": attend}
 
 
 def sentence_encoder(facts: Facts) -> Family | None:

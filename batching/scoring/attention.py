@@ -15,7 +15,7 @@ from transformers import AttentionInterface
 
 from batching.errors import SettingError
 from batching.scoring.compiled import Told, attend_told
-from batching.scoring.kernels import HALF, EqualRuns, VarlenKernel, flash_varlen, torch_varlen
+from batching.scoring.kernels import HALF, EqualRuns, VarlenKernel, attend_veiled, flash_varlen, torch_varlen
 from batching.scoring.options import AttentionChoice
 from batching.scoring.segments import How, Kernel, Segments
 
@@ -43,7 +43,10 @@ def packed_varlen(
     if isinstance(segments, tuple):
         return attend_told(q, k, v, segments, how).unsqueeze(0), None
     kernel = segments.kernel if segments.kernel.serves(q, segments, how) else RUNS
-    return kernel(q, k, v, segments, how).unsqueeze(0), None
+    out = kernel(q, k, v, segments, how)
+    if segments.veil is not None:
+        out = attend_veiled(q, k, v, segments, segments.veil, out, how)
+    return out.unsqueeze(0), None
 
 
 def choose_kernel(device: torch.device, dtype: torch.dtype, choice: AttentionChoice) -> Kernel:

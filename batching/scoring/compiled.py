@@ -93,8 +93,8 @@ class Regions:
 
 
 def tell(segments: Segments) -> Told | None:
-    """What compiled blocks may be told of `segments`; None where sequences share prefixes, which go the plain way."""
-    if segments.shared is not None or segments.kernel.sorts:
+    """What compiled blocks may be told of `segments`; None where sequences share prefixes or are veiled, which go the plain way."""
+    if segments.shared is not None or segments.veil is not None or segments.kernel.sorts:
         return None
     _kernels[segments.kernel.name] = segments.kernel
     longest = segments.longest or segments.layout.longest

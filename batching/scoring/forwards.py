@@ -71,14 +71,15 @@ def choose_forward(parts: Parts, card: ModelCard, kernel: Kernel, dtype: torch.d
     """The forward for the body in `parts`, on its device already; raises SettingError when the one asked for does not know the model."""
     base, read = parts.base, parts.reader.read
     if options.forward == "onednn":
-        reason = available(dtype) or unsupported(base)
+        reason = available(dtype) or unsupported(base) or ("some tokens of its queries are attended to by none" if parts.veils else None)
         if reason is not None:
             raise SettingError(f"forward 'onednn' is not possible: {reason}; use 'auto'")
         return OneDnnForward(PackedEncoder(base, dtype, read=read or "all"))
     if not packs(type(base), base.config.model_type):
         speed_up(base, dtype, options.forward)
         return PaddedForward(base)
-    if not may_prepack(base.config.model_type, base.device, dtype, options.forward) or unsupported(base) is not None:
+    if not may_prepack(base.config.model_type, base.device, dtype, options.forward) or unsupported(base) is not None or parts.veils:
+        base = base.to(dtype) if base.dtype != dtype else base  # read in float32 where a prepacked encoder came into question
         faster = speed_up(base, dtype, options.forward)
         plain = PackedForward(base, f"{kernel.name}+prepacked" if faster else kernel.name, rounds=base.device.type == "cpu")
         return cuda.speed_up(plain, base, kernel, read_positions(base).offset, options) if base.device.type == "cuda" else plain

@@ -139,7 +139,7 @@ class GraphedForward:
     def hidden(self, batch: Batch) -> Tensor:
         """See `Forward`."""
         block, bucket = batch.tensors.get("graph"), bucket_of(batch.layout)
-        if block is None or bucket is None:
+        if block is None or bucket is None or batch.segments.veil is not None:
             return self._inner.hidden(batch)
         captured = self._captured.get(bucket)
         if captured is not None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from batching.scoring.layout import NOWHERE, Run
-from batching.scoring.segments import How, Segments, SharedRows
+from batching.scoring.segments import How, Segments, SharedRows, Veil
 
 HALF = (torch.float16, torch.bfloat16)
 MAX_HEAD = 256
@@ -76,6 +76,20 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, segments: Segments, how: How) -> Te
     mask = segments.mask(queries, keys, how) if masked else None
     causal = how.causal and not masked and queries > 1
     return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=how.scale, enable_gqa=groups > 1)
+
+
+def attend_veiled(q: Tensor, k: Tensor, v: Tensor, segments: Segments, veil: Veil, out: Tensor, how: How) -> Tensor:
+    """`out` [T, Hq, D] with the rows of the veiled sequences attended to again, from the tokens of theirs that may be seen."""
+    queries, keys, values = (states[veil.rows].transpose(1, 2) for states in (q, k, v))
+    length = veil.rows.shape[1]
+    mask = segments.mask(length, length, how) & (torch.arange(length, device=q.device) < veil.seen[:, None])[:, None, None, :]
+    groups = q.shape[1] // k.shape[1]
+    if how.softcap is not None:
+        attended = _softcapped(queries, keys, values, mask, how)
+    else:
+        keys, values = keys.repeat_interleave(groups, 1), values.repeat_interleave(groups, 1)
+        attended = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, scale=how.scale)
+    return out.index_copy(0, veil.rows.flatten(), attended.transpose(1, 2).flatten(0, 1).to(out.dtype))
 
 
 def _softcapped(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, how: How) -> Tensor:

@@ -14,6 +14,7 @@ from torch.nn import functional
 from batching.scoring.batch import Batch, Task
 from batching.scoring.layout import Layout, Owners, owners, spans
 from batching.scoring.readers import Queries, QueryCache, look_up, numbers_of
+from batching.scoring.segments import veil_arrays
 from batching.types import Int32s, Pack
 
 
@@ -51,7 +52,10 @@ def compare(pack: Pack, own: Owners, skip: Int32s) -> Comparison:
     begins = np.concatenate([[0], np.cumsum(pack.lengths)[:-1]]).astype(np.int32)
     lengths = pack.lengths[documents]
     kept = ~np.isin(pack.ids[spans(begins[documents], lengths)], skip)
-    compared = np.add.reduceat(kept, np.cumsum(lengths) - lengths, dtype=np.int32)
+    edges = np.cumsum(lengths) - lengths
+    # a document of nothing else (made up for warming up) is compared whole: there must be something to compare
+    kept |= np.repeat(np.add.reduceat(kept, edges, dtype=np.int32) == 0, lengths)
+    compared = np.add.reduceat(kept, edges, dtype=np.int32)
     return Comparison(queries, counts, documents, order, compared, kept)
 
 
@@ -60,11 +64,13 @@ class LateReader:
 
     read = None
 
-    def __init__(self, projection: nn.Module | None, cache: QueryCache, *, skip: Sequence[int] = ()) -> None:
-        """`projection`: from hidden states to token vectors, None where there is none; `skip`: ids of documents' tokens not to compare."""
+    def __init__(self, projection: nn.Module | None, cache: QueryCache, *, skip: Sequence[int] = (), veils: bool = False) -> None:
+        """`projection`: from hidden states to token vectors, None where there is none; `skip`: ids of documents' tokens not to compare;
+        `veils`: no token attends to what stands behind a query's split."""
         self._projection = projection
         self._cache = cache
         self._skip = np.array(skip, dtype=np.int32)
+        self._veils = veils
 
     def task(self, pack: Pack) -> Task:
         """See `Reader`; every entry must carry its query as the shared sequence."""
@@ -77,9 +83,14 @@ class LateReader:
         return Task(
             members=members,
             prefix_of=None,
-            arrays=lambda layout: comparison.arrays(pack, layout),
+            arrays=lambda layout: comparison.arrays(pack, layout) | self._veiled(pack, layout, numbers_of(queries.fresh)),
             score=lambda hidden, batch: self._score(hidden, batch, comparison, queries),
         )
+
+    def _veiled(self, pack: Pack, layout: Layout, queries: Int32s) -> dict[str, Int32s]:
+        """Arrays of those `queries` that are filled up with tokens which nobody attends to."""
+        split = queries[pack.splits[queries] > 0] if self._veils else queries[:0]
+        return veil_arrays(layout, layout.places[split], pack.splits[split])
 
     def _score(self, hidden: Tensor, batch: Batch, comparison: Comparison, queries: Queries) -> Tensor:
         """Compare query by query, remember the new ones, and go back to the pack's order."""

@@ -17,6 +17,8 @@ from transformers import LlamaConfig, PreTrainedConfig, XLMRobertaConfig
 
 from batching.errors import UnsupportedModel
 from batching.families.card import ModelCard
+from batching.scoring import gte
+from batching.scoring.gte import GteConfig
 from batching.scoring.tensors import read_tensors
 
 KEEP = ("num_labels", "id2label", "label2id", "architectures", "pad_token_id", "bos_token_id", "eos_token_id", "tie_word_embeddings")
@@ -57,10 +59,10 @@ def vision_language_tensors(card: ModelCard, folder: Path) -> dict[str, Tensor]:
 def gte_config(card: ModelCard) -> PreTrainedConfig:
     """Alibaba's "new" encoder as transformers' gte, its NTK rope written as the linear one it equals (models.md 3.6)."""
     config = card.config
-    kind = getattr(transformers, "GteConfig", None)
-    if kind is None:
-        raise UnsupportedModel(f"{card.name}: transformers {transformers.__version__} has no class for gte; install a newer transformers")
+    kind = GteConfig if gte.MISSING else transformers.GteConfig
     _expect(card, position_embedding_type="rope", layer_norm_type="layer_norm", logn_attention_scale=False)
+    if gte.MISSING and not config.get("type_vocab_size", 1):
+        raise UnsupportedModel(f"{card.name}: type_vocab_size is 0 in config.json, which needs transformers 5.23 or newer; install that")
     theta, scaling = float(config.get("rope_theta") or 10_000.0), config.get("rope_scaling")
     rope: dict[str, Any] = {"rope_type": "default", "rope_theta": theta}
     if scaling is not None:
@@ -69,7 +71,15 @@ def gte_config(card: ModelCard) -> PreTrainedConfig:
         factor = float(scaling["factor"])
         head = int(config["hidden_size"]) // int(config["num_attention_heads"])
         rope = {"rope_type": "linear", "rope_theta": theta * factor, "factor": factor ** (2.0 / head)}
-    return kind(**_pick(config, (*ENCODER_KEYS, *KEEP)), rope_parameters=rope)
+    rope = config.get("rope_parameters") or rope
+    return kind(**({"hidden_act": "gelu"} | _pick(config, (*ENCODER_KEYS, *KEEP))), rope_parameters=rope)
+
+
+def gte_tensors(card: ModelCard, folder: Path) -> dict[str, Tensor] | None:
+    """All of gte's tensors under the names of the class that stands in for transformers' own; None where that is there."""
+    if not gte.MISSING:
+        return None
+    return {new: part for name, tensor in read_tensors(folder).items() for new, part in gte.rename_gte(name, tensor).items()}
 
 
 def jina_config(card: ModelCard) -> PreTrainedConfig:
@@ -130,14 +140,14 @@ class Native:
 
     matches: Callable[[dict[str, Any]], bool]
     config: Callable[[ModelCard], PreTrainedConfig]
-    tensors: Callable[[ModelCard, Path], dict[str, Tensor]] | None = None
+    tensors: Callable[[ModelCard, Path], dict[str, Tensor] | None] | None = None
     """None: transformers finds its way among the names by itself."""
 
 
 NATIVES: tuple[Native, ...] = (
     Native(lambda config: config.get("model_type") == "llama_bidirec", llama_config),
     Native(lambda config: config.get("model_type") == "llama_nemotron_vl_rerank", llama_config, vision_language_tensors),
-    Native(lambda config: config.get("model_type") == "new", gte_config),
+    Native(lambda config: config.get("model_type") in ("new", *(["gte"] if gte.MISSING else ())), gte_config, gte_tensors),
     Native(lambda config: "XLMRobertaFlashConfig" in str(config.get("auto_map")), jina_config, jina_tensors),
     Native(lambda config: "LayerWiseMiniCPMForCausalLM" in (config.get("architectures") or ()), minicpm_config, minicpm_tensors),
 )

@@ -17,6 +17,7 @@ from transformers.modeling_layers import GenericForSequenceClassification
 from batching.errors import UnsupportedModel
 from batching.families.card import ModelCard
 from batching.scoring.batch import Reader, RowRead
+from batching.scoring.bodies import packs
 from batching.scoring.checkpoint import Allowed, folder, load_model, read_config
 from batching.scoring.heads import ChainHead, LinearHead, OwnHead
 from batching.scoring.late import LateReader
@@ -40,10 +41,11 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Body and reader of one checkpoint, on the CPU."""
+    """Body and reader of one checkpoint, on the CPU. `veils`: some tokens are not to be attended to, which only a packed forward knows."""
 
     base: PreTrainedModel
     reader: Reader
+    veils: bool = False
 
 
 def take_apart(card: ModelCard, dtype: torch.dtype, options: ScoringOptions) -> Parts:
@@ -124,7 +126,23 @@ def late_interaction(source: Source) -> Parts:
     card = source.card
     projection, cache = read_projection(card, folder(card)), QueryCache(source.options.query_cache)
     base = body(source, Allowed(missing=("pooler.",), extra=("linear.",)))
-    return Parts(base, LateReader(projection, cache, skip=token_ids(card, list(card.family.skip))))
+    veils = card.family.expand_to > 0 and not card.family.expansion_seen
+    if veils and not packs(type(base), base.config.model_type):
+        raise UnsupportedModel(
+            f"{card.name}: nothing attends to the tokens its queries are filled up with (attend_to_mask_tokens), which model_type "
+            f"{base.config.model_type!r} can't do here; use a ColBERT over BERT or ModernBERT"
+        )
+    if veils:
+        check_window(card, base.config)
+    return Parts(base, LateReader(projection, cache, skip=token_ids(card, list(card.family.skip)), veils=veils), veils)
+
+
+def check_window(card: ModelCard, config: PreTrainedConfig) -> None:
+    """Every token that fills a query up must see one of the query's own within its window; raises UnsupportedModel."""
+    for key, part in (("local_attention", 2), ("sliding_window", 1)):
+        width = getattr(config, key, None)
+        if width is not None and width // part < card.family.expand_to:
+            raise UnsupportedModel(f"{card.name}: {key} is {width} in config.json; queries of {card.family.expand_to} tokens need more")
 
 
 def listwise(source: Source) -> Parts:

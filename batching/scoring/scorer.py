@@ -13,7 +13,7 @@ from batching.scoring.bodies import Positions
 from batching.scoring.graphs import CAPTURE_AT
 from batching.scoring.lanes import Lane
 from batching.scoring.layout import fill_up, lay_out
-from batching.scoring.segments import Kernel, Segments, shared_arrays, shared_rows
+from batching.scoring.segments import Kernel, Segments, shared_arrays, shared_rows, veil_of
 from batching.types import Collect, Int32s, Pack
 
 WARM_UP_LENGTH = 128
@@ -88,7 +88,9 @@ class PackedScorer:
 
         def work(tensors: dict[str, Tensor]) -> Tensor:
             shared = shared_rows(layout, prefixes, tensors)
-            segments = Segments(kernel=self._kernel, layout=layout, offsets=tensors["offsets"], shared=shared, longest=layout.longest)
+            segments = Segments(
+                kernel=self._kernel, layout=layout, offsets=tensors["offsets"], shared=shared, longest=layout.longest, veil=veil_of(tensors)
+            )
             batch = Batch(layout=layout, segments=segments, tensors=tensors)
             how = self._reader.read
             return task.score(self._forward.hidden(batch) if how is None else self._forward.rows(batch, how), batch)

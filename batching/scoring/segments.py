@@ -36,6 +36,17 @@ class SharedRows:
 
 
 @dataclass(frozen=True, slots=True)
+class Veil:
+    """Sequences of equal length whose last tokens nobody attends to, not even themselves; they attend to the tokens before them.
+
+    `rows` int64 [B, L]: the sequences' rows; `seen` int64 [B]: how many tokens of each are attended to.
+    """
+
+    rows: Tensor
+    seen: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Segments:
     """One forward's sequences as kernels need them. `offsets` int32 [S + 1] is `layout.offsets` on the device.
 
@@ -47,6 +58,7 @@ class Segments:
     offsets: Tensor
     shared: SharedRows | None = None
     longest: int = 0
+    veil: Veil | None = None
     masks: dict[tuple[int, int, int | None, bool], Tensor] = field(default_factory=dict)
 
     def mask(self, queries: int, keys: int, how: How) -> Tensor:
@@ -75,6 +87,24 @@ class Kernel(Protocol):
     def __call__(self, query: Tensor, key: Tensor, value: Tensor, segments: Segments, how: How) -> Tensor:
         """`query` [T, Hq, D], `key` and `value` [T, Hkv, D] to [T, Hq, D]; no token sees another sequence but its own prefix."""
         ...
+
+
+def veil_arrays(layout: Layout, places: Int32s, seen: Int32s) -> dict[str, Int32s]:
+    """Host arrays behind `Veil` for the sequences at `places`, of which the first `seen` tokens are attended to; empty without any."""
+    lengths = layout.lengths[places]
+    if not len(places):
+        return {}
+    if (lengths != lengths[0]).any():
+        raise ValueError(f"queries filled up to different lengths: {lengths.tolist()}")
+    return {"veil_rows": spans(layout.starts[places], lengths).astype(np.int32), "veil_seen": seen.astype(np.int32)}
+
+
+def veil_of(tensors: dict[str, Tensor]) -> Veil | None:
+    """`Veil` from the device copies of `veil_arrays`."""
+    if "veil_rows" not in tensors:
+        return None
+    seen = tensors["veil_seen"].long()
+    return Veil(rows=tensors["veil_rows"].long().view(len(seen), -1), seen=seen)
 
 
 def shared_arrays(layout: Layout) -> dict[str, Int32s]:

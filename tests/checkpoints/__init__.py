@@ -21,7 +21,7 @@ from tests.checkpoints.decoders import (
 )
 from tests.checkpoints.encoders import bert, bi_encoder, electra, xlm_roberta
 from tests.checkpoints.more_encoders import albert, deberta, distilbert, gte, gte_remote, jina_v2, modernbert
-from tests.checkpoints.pooled import colbert, ettin
+from tests.checkpoints.pooled import colbert, ettin, modern_colbert
 
 RECIPES = {
     "qwen3": "qwen3-reranker",
@@ -51,6 +51,7 @@ __all__ = [
     "gte_remote",
     "jina_v2",
     "jina_v3",
+    "modern_colbert",
     "modernbert",
     "mxbai_v2",
     "nemotron",

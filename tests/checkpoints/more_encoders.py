@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from safetensors.torch import load_file, save_file
 from transformers import (
     AlbertConfig,
@@ -57,8 +56,47 @@ def modernbert(directory: Path, *, seed: int = 0, pooling: str = "mean") -> Path
 
 
 def gte(directory: Path, *, seed: int = 0, hidden: int = 32, heads: int = 4) -> Path:
-    """The shape of a gte-multilingual-reranker-base converted to transformers' own class."""
-    return save(directory, transformers.GteForSequenceClassification(_gte_config(hidden, heads)), xlm_roberta_tokenizer(8192), seed)
+    """The shape of a gte-multilingual-reranker-base converted to transformers' own class, written without it: older releases lack it."""
+    tokenizer = xlm_roberta_tokenizer(8192)
+    directory.mkdir(parents=True, exist_ok=True)
+    tokenizer.save_pretrained(directory)
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {name: _noise(name, shape, generator) for name, shape in _gte_shapes(len(tokenizer), hidden).items()}
+    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+    rope = {"rope_type": "linear", "rope_theta": GTE_THETA * GTE_FACTOR, "factor": GTE_FACTOR ** (2 * heads / hidden)}
+    edit_json(
+        directory / "config.json", architectures=["GteForSequenceClassification"], model_type="gte", vocab_size=len(tokenizer),
+        hidden_size=hidden, num_hidden_layers=2, num_attention_heads=heads, intermediate_size=48, max_position_embeddings=8192,
+        type_vocab_size=1, layer_norm_eps=1e-12, hidden_act="gelu", pad_token_id=1, id2label={"0": "LABEL_0"}, label2id={"LABEL_0": 0},
+        rope_parameters=rope,
+    )  # fmt: skip
+    return directory
+
+
+def _gte_shapes(vocabulary: int, hidden: int) -> dict[str, tuple[int, ...]]:
+    """Names and shapes as transformers saves them: the published ones, under the prefix `gte.`."""
+    shapes: dict[str, tuple[int, ...]] = {
+        "embeddings.word_embeddings.weight": (vocabulary, hidden), "embeddings.token_type_embeddings.weight": (1, hidden),
+        "embeddings.LayerNorm.weight": (hidden,), "embeddings.LayerNorm.bias": (hidden,),
+        "pooler.dense.weight": (hidden, hidden), "pooler.dense.bias": (hidden,),
+    }  # fmt: skip
+    for layer in range(2):
+        own: dict[str, tuple[int, ...]] = {
+            "attention.qkv_proj.weight": (3 * hidden, hidden), "attention.qkv_proj.bias": (3 * hidden,),
+            "attention.o_proj.weight": (hidden, hidden), "attention.o_proj.bias": (hidden,),
+            "mlp.up_gate_proj.weight": (96, hidden), "mlp.down_proj.weight": (hidden, 48), "mlp.down_proj.bias": (hidden,),
+            "attn_ln.weight": (hidden,), "attn_ln.bias": (hidden,), "mlp_ln.weight": (hidden,), "mlp_ln.bias": (hidden,),
+        }  # fmt: skip
+        shapes |= {f"encoder.layer.{layer}.{name}": shape for name, shape in own.items()}
+    return {f"gte.{name}": shape for name, shape in shapes.items()} | {"classifier.weight": (1, hidden), "classifier.bias": (1,)}
+
+
+def _noise(name: str, shape: tuple[int, ...], generator: torch.Generator) -> torch.Tensor:
+    """As `randomise` fills parameters."""
+    noise = torch.randn(shape, generator=generator)
+    if len(shape) > 1:
+        return noise * (1.5 / shape[-1] ** 0.5)
+    return 1.0 + 0.1 * noise if name.endswith(("_ln.weight", "LayerNorm.weight")) else 0.1 * noise
 
 
 def gte_remote(directory: Path, *, seed: int = 0, hidden: int = 32, heads: int = 4) -> Path:
@@ -82,23 +120,6 @@ def gte_remote(directory: Path, *, seed: int = 0, hidden: int = 32, heads: int =
         use_memory_efficient_attention=False,
     )
     return directory
-
-
-def _gte_config(hidden: int, heads: int) -> transformers.PreTrainedConfig:
-    factor = GTE_FACTOR ** (2 * heads / hidden)
-    return transformers.GteConfig(
-        vocab_size=len(xlm_roberta_tokenizer()),
-        hidden_size=hidden,
-        num_hidden_layers=2,
-        num_attention_heads=heads,
-        intermediate_size=48,
-        max_position_embeddings=8192,
-        type_vocab_size=1,
-        layer_norm_eps=1e-12,
-        num_labels=1,
-        pad_token_id=1,
-        rope_parameters={"rope_type": "linear", "rope_theta": GTE_THETA * GTE_FACTOR, "factor": factor},
-    )
 
 
 def jina_v2(directory: Path, *, seed: int = 0) -> Path:

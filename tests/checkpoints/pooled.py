@@ -91,3 +91,22 @@ def colbert(directory: Path, *, seed: int = 0, dimension: int = 16, attend: bool
         attend_to_mask_tokens=attend,
     )
     return directory
+
+
+def modern_colbert(directory: Path, *, seed: int = 0, dimension: int = 16, window: int = 64, **words: object) -> Path:
+    """The shape of lightonai/GTE-ModernColBERT-v1 as PyLate leaves it: ModernBERT, a Dense, `[Q] ` and `[D] ` added to the tokenizer."""
+    tokenizer = modernbert_tokenizer(extra=("[Q] ", "[D] "))
+    config = modernbert_config(len(tokenizer), local_attention=window)
+    save(directory, ModernBertModel(config), tokenizer, seed)
+    kinds = [("", "sentence_transformers.models.Transformer"), ("1_Dense", "pylate.models.Dense.Dense")]
+    entries = [{"idx": number, "name": str(number), "path": path, "type": kind} for number, (path, kind) in enumerate(kinds)]
+    (directory / "modules.json").write_text(json.dumps(entries, indent=1), "utf-8")
+    edit_json(directory / "1_Dense" / "config.json", in_features=32, out_features=dimension, bias=False,
+              activation_function="torch.nn.modules.linear.Identity")  # fmt: skip
+    weight = torch.randn((dimension, 32), generator=torch.Generator().manual_seed(seed + 1)) * 0.3
+    save_file({"linear.weight": weight}, directory / "1_Dense" / "model.safetensors")
+    edit_json(directory / "sentence_bert_config.json", max_seq_length=299, do_lower_case=False)
+    said = {"query_prefix": "[Q] ", "document_prefix": "[D] ", "query_length": 32, "document_length": 300,
+            "attend_to_expansion_tokens": False, "similarity_fn_name": "MaxSim", "prompts": {}}  # fmt: skip
+    edit_json(directory / "config_sentence_transformers.json", **(said | words))
+    return directory

@@ -75,19 +75,12 @@ def pair_encoders() -> list[Case]:
         Case("modernbert mean", checkpoints.modernbert, references.classifier),
         Case("modernbert cls", partial(checkpoints.modernbert, pooling="cls"), references.classifier),
         Case("ettin", checkpoints.ettin, references.cross_encoder),
-        *(gte_encoders() if hasattr(transformers, "GteConfig") else []),
+        Case("gte", checkpoints.gte, references.classifier if hasattr(transformers, "GteConfig") else references.gte),
+        Case("gte remote", checkpoints.gte_remote, references.gte),
         Case("jina-v2", checkpoints.jina_v2, partial(references.converted, make=partial(checkpoints.xlm_roberta, max_length=1024))),
         Case("deberta-v2", checkpoints.deberta, references.classifier),
         Case("albert", checkpoints.albert, references.classifier),
         Case("distilbert", checkpoints.distilbert, references.classifier),
-    ]
-
-
-def gte_encoders() -> list[Case]:
-    """Only newer releases of transformers have the class."""
-    return [
-        Case("gte", checkpoints.gte, references.classifier),
-        Case("gte remote", checkpoints.gte_remote, partial(references.converted, make=checkpoints.gte)),
     ]
 
 
@@ -112,8 +105,10 @@ def embedders() -> list[Case]:
         Case("bi-encoder last", partial(checkpoints.bi_encoder, pooling="lasttoken"), references.sentence_encoder),
         Case("bi-encoder prompts", partial(checkpoints.bi_encoder, prompts=prompts_set), references.sentence_encoder),
         Case("bi-encoder roberta", roberta_bi_encoder, references.sentence_encoder),
-        Case("colbert", checkpoints.colbert, references.max_sim),
-        Case("colbert expanded", partial(checkpoints.colbert, attend=True), references.late_interaction),
+        Case("colbert", checkpoints.colbert, references.late_interaction),
+        Case("colbert attended", partial(checkpoints.colbert, attend=True), references.late_interaction),
+        Case("colbert unexpanded", partial(checkpoints.modern_colbert, do_query_expansion=False), references.late_interaction),
+        Case("colbert modernbert", checkpoints.modern_colbert, references.late_interaction),
     ]
 
 

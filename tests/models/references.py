@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
-import string
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertConfig, BertModel
+from torch.nn import functional
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, XLMRobertaTokenizer
 
 Raw = NDArray[np.float32]
 
@@ -67,19 +69,33 @@ def late_interaction(directory: Path, query: str, documents: Sequence[str]) -> R
     return model.similarity(asked, found)[0].float().numpy()
 
 
-def max_sim(directory: Path, query: str, documents: Sequence[str]) -> Raw:
-    """MaxSim without query expansion, as vLLM has it: `[CLS] [unused0] q [SEP]` and `[CLS] [unused1] d [SEP]`, punctuation not compared."""
-    tokenizer, tensors = AutoTokenizer.from_pretrained(directory), load_file(directory / "model.safetensors")
-    model = BertModel(BertConfig.from_pretrained(directory), add_pooling_layer=False).eval()
-    model.load_state_dict({name.removeprefix("bert."): part for name, part in tensors.items() if name.startswith("bert.")}, strict=False)
-    punctuation = set(tokenizer.convert_tokens_to_ids(list(string.punctuation))) - {tokenizer.unk_token_id}
+def gte(directory: Path, query: str, documents: Sequence[str]) -> Raw:
+    """Alibaba-NLP/new-impl's modeling.py, written out, pair by pair: its NTK rope at all lengths, gated feed-forward, norms behind."""
+    config, tensors = json.loads((directory / "config.json").read_text("utf-8")), load_file(directory / "model.safetensors")
+    tensors = {name.removeprefix("new.").removeprefix("gte."): tensor for name, tensor in tensors.items()}
+    pairs = XLMRobertaTokenizer.from_pretrained(directory)([query] * len(documents), list(documents)).input_ids
+    return np.array([_gte_score(ids, tensors, config) for ids in pairs], np.float32)
 
-    def vectors(text: str, marker: str, skip: set[int]) -> torch.Tensor:
-        first, *rest = tokenizer(text).input_ids
-        ids = [first, tokenizer.convert_tokens_to_ids(marker), *rest]
-        states = model(input_ids=torch.tensor([ids])).last_hidden_state[0] @ tensors["linear.weight"].T
-        return torch.nn.functional.normalize(states, dim=-1)[[place for place, token in enumerate(ids) if token not in skip]]
 
-    with torch.inference_mode():
-        asked = vectors(query, "[unused0]", set())
-        return np.array([float((asked @ vectors(text, "[unused1]", punctuation).T).max(1).values.sum()) for text in documents], np.float32)
+def _gte_score(ids: list[int], tensors: dict[str, torch.Tensor], config: dict[str, Any]) -> float:
+    heads, size = config["num_attention_heads"], config["hidden_size"] // config["num_attention_heads"]
+    frequencies = (20_000.0 * 8) ** (-torch.arange(0, size, 2) / size) / 8 ** (2 / size)
+    angles = torch.outer(torch.arange(len(ids)).float(), frequencies).repeat(1, 2)
+
+    def linear(x: torch.Tensor, name: str) -> torch.Tensor:
+        return functional.linear(x, tensors[f"{name}.weight"], tensors.get(f"{name}.bias"))
+
+    def norm(x: torch.Tensor, name: str) -> torch.Tensor:
+        return functional.layer_norm(x, x.shape[-1:], tensors[f"{name}.weight"], tensors[f"{name}.bias"], 1e-12)
+
+    x = tensors["embeddings.word_embeddings.weight"][torch.tensor(ids)] + tensors["embeddings.token_type_embeddings.weight"][0]
+    x = norm(x, "embeddings.LayerNorm")
+    for layer in range(config["num_hidden_layers"]):
+        name = f"encoder.layer.{layer}."
+        q, k, v = (part.view(len(ids), heads, size).transpose(0, 1) for part in linear(x, f"{name}attention.qkv_proj").chunk(3, -1))
+        q, k = (part * angles.cos() + torch.cat([-part[..., size // 2 :], part[..., : size // 2]], -1) * angles.sin() for part in (q, k))
+        attended = ((q @ k.transpose(1, 2) / size**0.5).softmax(-1) @ v).transpose(0, 1).flatten(1)
+        x = norm(x + linear(attended, f"{name}attention.o_proj"), f"{name}attn_ln")
+        up, gate = linear(x, f"{name}mlp.up_gate_proj").chunk(2, -1)
+        x = norm(x + linear(functional.gelu(gate) * up, f"{name}mlp.down_proj"), f"{name}mlp_ln")
+    return float(linear(torch.tanh(linear(x[0], "pooler.dense")), "classifier"))

@@ -20,7 +20,18 @@ from tests.models.cases import CASES, FLOAT32, encoded, scale, scorer_of
 from tests.models.packs import chosen, pack_of, scores
 from tests.models.varlen import FakeGraph, varlen_kernel, varlen_scorer
 
-GRAPHED = ("xlm-roberta", "bert", "modernbert mean", "gte", "bi-encoder mean", "bi-encoder last", "colbert", "ctxl", "nemotron", "jina-v3")
+GRAPHED = (
+    "xlm-roberta",
+    "bert",
+    "modernbert mean",
+    "gte",
+    "bi-encoder mean",
+    "bi-encoder last",
+    "colbert attended",
+    "ctxl",
+    "nemotron",
+    "jina-v3",
+)
 
 
 def laid_out(lengths: list[int], *, types: bool = False) -> Layout:
@@ -79,6 +90,21 @@ def test_replays_score_as_the_plain_forward(name: str) -> None:
     assert scorer._forward.trouble == ""
     assert made
     assert all(graph.replays >= 2 for graph in made)
+
+
+def test_a_query_that_is_partly_unseen_goes_the_plain_way() -> None:
+    """A ColBERT query behind a mask is no graph's work; its documents, once the query is known, are replayed."""
+    scorer, made = varlen_scorer("colbert"), []
+    scorer._forward = GraphedForward(scorer._forward, scorer._kernel, 0, lambda: FakeGraph(made))
+    request = encoded("colbert", QUERY, SENTENCES[:4])
+    want = scores(scorer_of("colbert"), request)
+    for turn in range(2 * CAPTURE_AT + 2):
+        if turn < CAPTURE_AT:
+            scorer._reader._cache._rows.clear()
+        np.testing.assert_allclose(scores(scorer, request), want, atol=FLOAT32 * scale(want), rtol=0, err_msg=f"turn {turn}")
+        assert made or turn <= CAPTURE_AT
+    assert len(made) == 1
+    assert made[0].replays >= 2
 
 
 def test_rows_beyond_the_buckets_go_the_plain_way() -> None:
