@@ -33,13 +33,13 @@ FUSED = {
 """Tensors that hold several of the class's, one below the other (models.md 3.6)."""
 
 
-class GteConfig(NomicBertConfig):
+class GteConfig(NomicBertConfig):  # type: ignore[misc]
     """NomicBert's under gte's name."""
 
     model_type = "gte"
 
 
-class GteModel(NomicBertModel):
+class GteModel(NomicBertModel):  # type: ignore[misc]
     """The encoder."""
 
     config_class = GteConfig
@@ -53,7 +53,7 @@ class GteModel(NomicBertModel):
                 setattr(owner, name, nn.Linear(plain.in_features, plain.out_features))
 
 
-class GteForSequenceClassification(NomicBertForSequenceClassification):
+class GteForSequenceClassification(NomicBertForSequenceClassification):  # type: ignore[misc]
     """The encoder, its pooler and a linear."""
 
     config_class = GteConfig
