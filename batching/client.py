@@ -24,8 +24,8 @@ from batching.board import Board, WorkerState, WorkerView
 from batching.cut import cut
 from batching.errors import Expired, RerankdError, ScoringFailed, Unavailable, WorkerLost
 from batching.owner import Ended, Owner, Stamp, Stay
-from batching.queue import Failure, owner_bell, worker_bell
-from batching.states import LEASED, WAITING, State
+from batching.queue_files import owner_bell, worker_bell
+from batching.states import LEASED, WAITING, Failure, State
 from batching.types import Float32s, Sequences
 
 SLOW_POLL_S = 0.05

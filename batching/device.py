@@ -18,8 +18,9 @@ import numpy as np
 
 from batching.halve import halves
 from batching.lease import Lease
-from batching.queue import Failure, Queue
+from batching.queue import Queue
 from batching.report import Report
+from batching.states import Failure
 from batching.types import Collect, Float32s, LoadedScorer, OutOfMemory, Pack
 
 logger = logging.getLogger("rerankd.worker")

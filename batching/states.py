@@ -64,6 +64,16 @@ MOVES: dict[tuple[State, State], frozenset[Actor]] = {
 ENDS = frozenset({State.DONE, State.FAILED, State.CANCELLED})
 
 
+class Failure(IntEnum):
+    """Why an entry FAILED; what lies in its row."""
+
+    NONE = 0
+    WORKER_LOST = 1
+    SCORING = 2
+    OUT_OF_MEMORY = 3
+    CORRUPT = 4
+
+
 class IllegalMove(Exception):
     """A move that the table does not allow; nothing was changed."""
 

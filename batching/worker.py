@@ -25,8 +25,10 @@ from batching.device import Budget, Device, Work, reject
 from batching.errors import StartError
 from batching.lease import Corrupt, Lease
 from batching.planner import Limits
-from batching.queue import Failure, Queue, worker_bell
+from batching.queue import Queue
+from batching.queue_files import worker_bell
 from batching.report import Report
+from batching.states import Failure
 from batching.types import LoadedScorer, OutOfMemory
 
 logger = logging.getLogger("rerankd.worker")
@@ -38,9 +40,7 @@ GIL_SWITCH_S = 0.0005
 
 EXIT_CANNOT_LOAD = 2
 """The exit code that says: starting me again will not help. The reason stands on the board."""
-NO_MEMORY = (
-    "not enough memory to load the model; free some, lower RERANKER_REPLICAS, set RERANKER_DTYPE=bfloat16, or take a smaller model"
-)
+NO_MEMORY = "not enough memory to load the model; free some, lower RERANKER_REPLICAS, set RERANKER_DTYPE=bfloat16, or take a smaller model"
 """At the first start that is final; at a later one somebody else may have taken the memory for a while."""
 
 

@@ -21,7 +21,7 @@ from batching.families.card import ModelCard
 from batching.families.encode import Encoder
 from batching.lifeline import Lifeline
 from batching.pool import Pool
-from batching.queue import make_queue, queue_shape
+from batching.queue_files import make_queue, queue_shape
 from batching.restart import Policy
 from service import placement, runtime_dir
 from service.metrics import Metrics

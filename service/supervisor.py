@@ -19,7 +19,7 @@ from batching.errors import StartError
 from batching.families.card import ModelCard
 from batching.lifeline import Lifeline
 from batching.pool import Pool, WorkerSpec
-from batching.queue import make_queue, queue_shape
+from batching.queue_files import make_queue, queue_shape
 from batching.restart import Policy
 from service import activation, listen
 from service.http_pool import HttpPool

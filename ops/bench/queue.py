@@ -22,7 +22,7 @@ import numpy as np
 from batching.client import QueueClient
 from batching.lifeline import Lifeline
 from batching.pool import Pool, WorkerSpec
-from batching.queue import make_queue, queue_shape
+from batching.queue_files import make_queue, queue_shape
 from batching.restart import Policy
 from batching.types import Sequences
 from ops.bench import options, report

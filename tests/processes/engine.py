@@ -17,7 +17,8 @@ from batching.board import WorkerView
 from batching.client import QueueClient, Scored
 from batching.lifeline import Lifeline
 from batching.pool import Pool, WorkerSpec
-from batching.queue import Queue, make_queue, queue_shape
+from batching.queue import Queue
+from batching.queue_files import make_queue, queue_shape
 from batching.restart import Policy
 from batching.states import LEASED, WAITING
 from batching.types import Sequences

@@ -19,7 +19,8 @@ from batching.cut import Cut
 from batching.lifeline import Lifeline
 from batching.owner import Owner, Stamp
 from batching.planner import Limits
-from batching.queue import Queue, make_queue, queue_shape
+from batching.queue import Queue
+from batching.queue_files import make_queue, queue_shape
 from service.http_pool import LIVED_S, POLICY, STUCK_S, HttpPool, cause_of
 from service.model_files import starter
 from service.processes import EXIT_CANNOT_START, Cause, ProcessView

@@ -15,7 +15,8 @@ from batching.board import BoardShape
 from batching.heap import rounded
 from batching.lease import Lease
 from batching.owner import Owner
-from batching.queue import Queue, QueueShape, make_queue
+from batching.queue import Queue
+from batching.queue_files import QueueShape, make_queue
 from batching.states import State
 from batching.types import Float32s, Sequences
 from tests.fakes import sequences

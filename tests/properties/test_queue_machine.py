@@ -14,8 +14,8 @@ from batching.cut import Cut
 from batching.errors import StartError
 from batching.owner import Owner, Stamp
 from batching.planner import Limits
-from batching.queue import MAX_ATTEMPTS, Failure
-from batching.states import State
+from batching.queue import MAX_ATTEMPTS
+from batching.states import Failure, State
 from batching.types import Sequences
 from tests.fakes import expected, known_scores
 from tests.properties.queue_model import BUDGET, HEAP, OWNERS, ROWS, WORKERS, Entry, Held, QueueModel, requests, size

@@ -17,7 +17,7 @@ from batching.admission import MAX_RETRY_S, MIN_RETRY_S, RATE_STEP_S, Admission,
 from batching.arena import Arena
 from batching.board import Board, WorkerState
 from batching.errors import Expired, Overloaded, TooLarge, Unavailable
-from batching.queue import make_queue, queue_shape
+from batching.queue_files import make_queue, queue_shape
 
 LIMIT = 1000
 

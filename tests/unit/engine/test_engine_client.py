@@ -15,7 +15,8 @@ from batching.arena import ArenaShape
 from batching.board import Board, BoardShape, WorkerState
 from batching.client import QueueClient
 from batching.errors import Expired, Overloaded, RerankdError, ScoringFailed, StartError, TooLarge, Unavailable
-from batching.queue import Queue, QueueShape, make_queue
+from batching.queue import Queue
+from batching.queue_files import QueueShape, make_queue
 from batching.types import Sequences
 from tests.fakes import POISON, expected, inline_worker, sequences
 

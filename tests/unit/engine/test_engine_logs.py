@@ -14,7 +14,7 @@ from batching.client import QueueClient
 from batching.errors import ScoringFailed
 from batching.lifeline import Lifeline
 from batching.pool import Pool, WorkerSpec
-from batching.queue import make_queue, queue_shape
+from batching.queue_files import make_queue, queue_shape
 from batching.restart import Policy
 from tests.fakes import POISON, sequences
 

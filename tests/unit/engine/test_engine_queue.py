@@ -18,8 +18,9 @@ from batching.errors import StartError, TooLarge
 from batching.lease import Corrupt, Lease
 from batching.owner import Ended, Owner, Stamp
 from batching.planner import Limits
-from batching.queue import Failure, Queue, QueueShape, make_queue, queue_shape
-from batching.states import LEASED, WAITING, State
+from batching.queue import Queue
+from batching.queue_files import QueueShape, make_queue, queue_shape
+from batching.states import LEASED, WAITING, Failure, State
 from batching.types import Sequences
 from tests.fakes import expected, known_scores, sequences
 

@@ -18,8 +18,9 @@ from batching.cut import Cut
 from batching.lease import Corrupt, Lease
 from batching.owner import Owner, Stamp
 from batching.planner import Limits
-from batching.queue import Failure, Queue, QueueShape, make_queue
-from batching.states import FREE, State
+from batching.queue import Queue
+from batching.queue_files import QueueShape, make_queue
+from batching.states import FREE, Failure, State
 from tests.fakes import expected, known_scores, sequences
 
 ROWS, HEAP, WORKERS = 8, 4096, 2

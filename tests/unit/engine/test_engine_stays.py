@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from batching.client import QueueClient, Scored
-from batching.queue import make_queue, queue_shape
+from batching.queue_files import make_queue, queue_shape
 from tests.fakes import inline_worker, sequences
 
 

@@ -19,7 +19,8 @@ from batching.halve import halves
 from batching.lease import Corrupt, Lease
 from batching.owner import Owner, Stamp
 from batching.planner import Limits
-from batching.queue import Queue, QueueShape, make_queue, queue_shape
+from batching.queue import Queue
+from batching.queue_files import QueueShape, make_queue, queue_shape
 from batching.tiles import BLOCK_BYTES, Tiles
 from batching.types import Pack, Sequences
 

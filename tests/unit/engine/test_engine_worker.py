@@ -14,8 +14,8 @@ from batching.board import Board, BoardShape, WorkerView
 from batching.cut import Cut
 from batching.device import RECOVER_AFTER
 from batching.owner import Ended, Owner, Stamp
-from batching.queue import Failure, QueueShape, make_queue
-from batching.states import State
+from batching.queue_files import QueueShape, make_queue
+from batching.states import Failure, State
 from batching.types import Sequences
 from tests.fakes import POISON, expected, inline_worker, sequences
 
