@@ -38,6 +38,12 @@ class Room(msgspec.Struct, frozen=True):
     room: int
     before: str = ""
     after: str = ""
+    places: tuple[int, ...] = ()
+    """Of these documents in the request, where they are not all."""
+
+    def place(self, number: int) -> int:
+        """The place in the request of the document at `number`."""
+        return self.places[number] if self.places else number
 
 
 def tokenize_bodies(
@@ -79,7 +85,7 @@ def _tokenize(
                 ids, complete = cutter(vocabulary, f"{space.before}{documents[number]}{space.after}", space.room)
                 found[number] = (np.array(ids, np.int32), complete)
     except TypeError as error:
-        raise not_text(documents, "documents") from error
+        raise not_text(documents, "documents", space.places) from error
     done = [entry for entry in found if entry is not None]
     if cache is not None:
         for number in wanted:
@@ -97,18 +103,19 @@ def _cut(ids: Int32s, room: int, before: Int32s, after: Int32s, side: Side) -> I
 
 def _too_long(number: int, found: list[tuple[Int32s, bool]], space: Room) -> InvalidRequest:
     ids, complete = found[number]
+    name = f"documents[{space.place(number)}]"
     count = f"{len(ids)}" if complete else f"more than {space.room}"
     return InvalidRequest(
-        f"documents[{number}] has {count} tokens, at most {space.room} fit beside the query in max_length {space.limit} ({LIMIT_SETTING}), "
+        f"{name} has {count} tokens, at most {space.room} fit beside the query in max_length {space.limit} ({LIMIT_SETTING}), "
         "and truncation is off",
-        field=f"documents[{number}]",
+        field=name,
     )
 
 
-def not_text(texts: Sequence[str], field: str) -> InvalidRequest:
-    """The error for the first of `texts` that the tokenizer can't read: a lone surrogate stands in it."""
+def not_text(texts: Sequence[str], field: str, places: Sequence[int] = ()) -> InvalidRequest:
+    """The error for the first of `texts` that the tokenizer can't read: a lone surrogate stands in it. `places` as in `Room`."""
     number = next((place for place, text in enumerate(texts) if not _is_text(text)), 0)
-    name = f"{field}[{number}]" if field == "documents" else field
+    name = f"{field}[{places[number] if places else number}]" if field == "documents" else field
     return InvalidRequest(f"{name} holds characters that UTF-8 can't express (a lone surrogate)", field=name)
 
 

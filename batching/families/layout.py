@@ -51,13 +51,16 @@ class Layout:
         self._trail: list[int] = []
         if family.native_single:
             self._lead, self._trail = vocabulary.single_frame()
+        self.first = len(self._lead)
+        """Tokens that the tokenizer itself puts before the layout."""
         joined = family.joint and not splits_safely(pieces, vocabulary)
         self.pieces = join(pieces, vocabulary) if joined else tuple(pieces)
         self.shares = family.causal and family.shared_pieces > 0 and not joined
         places = [number for number, piece in enumerate(self.pieces) if "{document}" in piece.text]
         self.place = places[0] if places else len(self.pieces)
-        around = self.pieces[self.place].text if places else ""
-        self.cacheable = "{query}" not in around and "{instruction}" not in around
+        self.around = self.pieces[self.place].text if places else ""
+        """What is tokenized together with each document."""
+        self.cacheable = "{query}" not in self.around and "{instruction}" not in self.around
         """Whether a document's ids are the same in every request."""
         self.sizes = [len(self._fixed_ids(piece)) if not SLOT.search(piece.text) else 0 for piece in pieces]
         """Tokens of each piece of the family's own layout, 0 where there are slots."""

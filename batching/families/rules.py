@@ -14,6 +14,7 @@ from batching.errors import UnsupportedModel
 from batching.families import bert, bge_decoders, bi_encoder, colbert, encoders, jina_v3, modernbert, nemotron, xlm_roberta
 from batching.families.base import Family
 from batching.families.facts import Facts
+from batching.families.pictures import read_pictures
 from batching.families.rules_pooled import late_interaction, module_chain, sentence_encoder
 from batching.families.rules_prompted import BY_NAME, CLASSIFIERS, as_told, layerwise, prompted
 
@@ -54,6 +55,13 @@ def modern_bert(facts: Facts) -> Family | None:
     if pooling not in ("cls", "mean"):
         raise UnsupportedModel(f"{facts.root} pools by {pooling} (classifier_pooling in config.json); cls and mean are supported")
     return replace(modernbert.FAMILY, read="mean" if pooling == "mean" else "first")
+
+
+def vision_language(facts: Facts) -> Family | None:
+    """nvidia's reranker for text and images; text alone where the vision part was not saved with it."""
+    if facts.architecture not in nemotron.VISION.architectures or nemotron.VISION.pictures is None:
+        return None
+    return replace(nemotron.VISION, pictures=read_pictures(facts, nemotron.VISION.pictures))
 
 
 def by_architecture(facts: Facts) -> Family | None:
@@ -108,6 +116,7 @@ RULES: tuple[Rule, ...] = (
     late_interaction,
     sentence_encoder,
     modern_bert,
+    vision_language,
     by_architecture,
     prompted,
     refuse_headless,

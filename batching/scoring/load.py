@@ -16,7 +16,8 @@ from batching.scoring.float8 import check_float8, scaled_mm, to_float8
 from batching.scoring.forwards import choose_forward, may_prepack
 from batching.scoring.lanes import lane_for
 from batching.scoring.options import DTypeChoice, ScoringOptions
-from batching.scoring.parts import take_apart
+from batching.scoring.parts import take_apart, token_ids
+from batching.scoring.pictured import PicturedForward, Spots
 from batching.scoring.scorer import Limits, PackedScorer
 
 BFLOAT16_CAPABILITY = (8, 0)
@@ -30,7 +31,7 @@ def load_scorer(card: ModelCard, options: ScoringOptions) -> PackedScorer:
     Raises UnsupportedModel for a checkpoint that does not fill its class exactly, SettingError for a device, number type or kernel that
     this machine lacks.
     """
-    device = open_device(options.device)
+    device, pictures = open_device(options.device), card.family.pictures
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     dtype = choose_dtype(device, options.dtype, str(card.config.get("model_type", "")))
@@ -46,6 +47,10 @@ def load_scorer(card: ModelCard, options: ScoringOptions) -> PackedScorer:
         quantise(card, parts.base)
     kernel = choose_kernel(device, dtype, options.attention)
     forward = choose_forward(parts, card, kernel, dtype, options)
+    spots = None
+    if parts.vision is not None and pictures is not None:
+        spots = Spots(token_ids(card, [pictures.marks[1]])[0], pictures.tokens, pictures.tile_bytes)
+        forward = PicturedForward(forward, parts.base, parts.vision.to(device), pictures.tile_bytes)
     return PackedScorer(
         family=card.family,
         forward=forward,
@@ -55,6 +60,7 @@ def load_scorer(card: ModelCard, options: ScoringOptions) -> PackedScorer:
         device=str(device),
         dtype="float8" if options.dtype == "float8" else str(dtype).removeprefix("torch."),
         limits=Limits(positions=read_positions(parts.base), vocabulary=vocabulary, longest=card.max_length),
+        spots=spots,
     )
 
 

@@ -54,8 +54,9 @@ class PackedForward:
         fields = dict(self._fixed)
         if "types" in tensors:
             fields["token_type_ids"] = tensors["types"].unsqueeze(0)
+        given = "input_ids" if "embeds" not in tensors else "inputs_embeds"
         output = self._base(
-            input_ids=tensors["ids"].unsqueeze(0),
+            **{given: tensors["ids" if given == "input_ids" else "embeds"].unsqueeze(0)},
             position_ids=tensors["positions"].long().unsqueeze(0),
             segments=segments,
             **fields,

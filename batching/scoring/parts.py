@@ -27,6 +27,7 @@ from batching.scoring.native import cut_off, native_tensors
 from batching.scoring.options import ScoringOptions
 from batching.scoring.readers import EmbeddingReader, PairReader, QueryCache
 from batching.scoring.tensors import read_rows
+from batching.scoring.vision import Vision, load_vision
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,8 @@ class Parts:
     base: PreTrainedModel
     reader: Reader
     veils: bool = False
+    vision: Vision | None = None
+    """Reads images, where the family takes them."""
 
 
 def take_apart(card: ModelCard, dtype: torch.dtype, options: ScoringOptions) -> Parts:
@@ -79,7 +82,10 @@ def decoder_classifier(source: Source) -> Parts:
             f"{card.name}: score.weight is missing from its weights, and would be random; is this a reranker's checkpoint?"
         )
     head = LinearHead(weight[0], temperature=float(card.config.get("temperature") or 1.0))
-    return Parts(body(source, Allowed(extra=("score.",))), PairReader(row_read(card), head, causal=card.family.causal))
+    base = body(source, Allowed(extra=("score.",)))
+    pictures = card.family.pictures
+    vision = None if pictures is None else load_vision(card, pictures, base.config.hidden_size, source.dtype)
+    return Parts(base, PairReader(row_read(card), head, causal=card.family.causal), vision=vision)
 
 
 def vocabulary(source: Source) -> Parts:

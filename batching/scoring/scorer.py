@@ -12,7 +12,8 @@ from batching.scoring.batch import Batch, Forward, Reader, module_bytes
 from batching.scoring.bodies import Positions
 from batching.scoring.graphs import CAPTURE_AT
 from batching.scoring.lanes import Lane
-from batching.scoring.layout import fill_up, lay_out
+from batching.scoring.layout import Layout, fill_up, lay_out
+from batching.scoring.pictured import Spots
 from batching.scoring.segments import Kernel, Segments, shared_arrays, shared_rows, veil_of
 from batching.types import Collect, Int32s, Pack
 
@@ -54,8 +55,9 @@ class PackedScorer:
         device: str,
         dtype: str,
         limits: Limits,
+        spots: Spots | None = None,
     ) -> None:
-        """`device` and `dtype` are names for the operator."""
+        """`spots`: where images go, for a model that takes them; `device` and `dtype` are names for the operator."""
         self.device = device
         self.dtype = dtype
         self.backend = forward.backend
@@ -66,6 +68,7 @@ class PackedScorer:
         self._kernel = kernel
         self._lane = lane
         self._limits = limits
+        self._spots = spots
 
     def launch(self, pack: Pack) -> Collect:
         """See `Scorer.launch`: the host is done when this returns, the device need not be. On the CPU the work is done in collect."""
@@ -85,6 +88,8 @@ class PackedScorer:
         if layout.types is not None:
             arrays["types"] = layout.types
         arrays |= self._forward.arrays(layout) | task.arrays(layout)
+        if pack.tiles is not None:
+            arrays |= self._place(pack, layout)
 
         def work(tensors: dict[str, Tensor]) -> Tensor:
             shared = shared_rows(layout, prefixes, tensors)
@@ -96,6 +101,12 @@ class PackedScorer:
             return task.score(self._forward.hidden(batch) if how is None else self._forward.rows(batch, how), batch)
 
         return self._lane.submit(arrays, work)
+
+    def _place(self, pack: Pack, layout: Layout) -> dict[str, Int32s]:
+        """Arrays of the images in `pack`; raises ValueError when the model takes none, or they do not fit."""
+        if self._spots is None:
+            raise ValueError("images for a model that reads text only")
+        return self._spots.arrays(pack, layout)
 
     def warm_up(self, tokens: int) -> None:
         """Run a made-up batch of about `tokens` tokens, so that kernels are loaded and memory is taken before the first request."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
@@ -9,12 +10,13 @@ from safetensors import safe_open
 from torch import Tensor
 
 
-def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """Every tensor of the folder's safetensors files."""
+def read_tensors(folder: Path, prefix: re.Pattern[str] | None = None) -> dict[str, Tensor]:
+    """Every tensor of the folder's safetensors files, or those whose names begin with `prefix`."""
     tensors: dict[str, Tensor] = {}
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
-            tensors |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
+            names = [name for name in file.keys() if prefix is None or prefix.match(name)]  # noqa: SIM118  not a mapping
+            tensors |= {name: file.get_tensor(name) for name in names}
     return tensors
 
 
