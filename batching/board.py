@@ -25,7 +25,7 @@ from batching.errors import LayoutMismatch
 from batching.files import create, map_whole
 
 MAGIC = b"rerankdB"
-VERSION = 2
+VERSION = 3
 
 BATCH_TOKENS_BOUNDS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
 FORWARD_SECONDS_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -71,7 +71,9 @@ SLOT = np.dtype(
         ("backend", "S64"),
         ("reason", "S256"),
         ("curve", [("tokens", "<u4"), ("seconds", "<f4")], (CURVE_POINTS,)),
-        ("unused", "V168"),
+        ("device_free_bytes", "<u8"),
+        ("device_total_bytes", "<u8"),
+        ("unused", "V152"),
     ]
 )
 COUNTERS = struct.Struct("<dd6Q")
@@ -122,6 +124,10 @@ class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
     failures: int
     restarts: int
     memory_bytes: int
+    device_free_bytes: int = 0
+    """Memory of the worker's device that anybody may still have; of the machine, or its control group, on a CPU."""
+    device_total_bytes: int = 0
+    """0 until it was looked at, and where the device does not say."""
     batch_tokens_buckets: list[int]
     """Batches of at most each of BATCH_TOKENS_BOUNDS tokens, then all of them: cumulative."""
     forward_seconds_buckets: list[int]
@@ -256,6 +262,8 @@ def _view(index: int, slot: np.void, now: float) -> WorkerView:
         "failures",
         "restarts",
         "memory_bytes",
+        "device_free_bytes",
+        "device_total_bytes",
         "pid",
     )
     return WorkerView(

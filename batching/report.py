@@ -12,6 +12,7 @@ import numpy as np
 from batching.board import BATCH_TOKENS_BOUNDS, CURVE_POINTS, FORWARD_SECONDS_BOUNDS, Board, WorkerState
 from batching.calibrate import Point
 from batching.lease import Lease
+from batching.memory import Memory
 from batching.types import Float32s, LoadedScorer, Pack
 
 
@@ -51,6 +52,12 @@ class Report:
         self._set("forward_ended", time.monotonic())
         self.beat()
         self._set("state", WorkerState.READY)
+
+    def memory(self, held_bytes: int, device: Memory) -> None:
+        """What the worker holds on its device, and how that stands."""
+        self._set("memory_bytes", held_bytes)
+        self._set("device_total_bytes", device.total)
+        self._set("device_free_bytes", device.free)
 
     def draining(self) -> None:
         """Finishing what is leased, taking nothing new."""

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import msgspec
 
-from batching import lifeline, logs
+from batching import lifeline, logs, memory
 from batching.bell import Bell, Ringer
 from batching.device import Budget, Device, Work, reject
 from batching.errors import StartError
@@ -35,6 +35,8 @@ logger = logging.getLogger("rerankd.worker")
 
 IDLE_WAIT_S = 0.05
 """The slow poll behind the bells, and the beat of the heart."""
+MEMORY_S = 5.0
+"""How often the device's memory is looked at."""
 GIL_SWITCH_S = 0.0005
 """The default of 5 ms would let one thread keep the other from a batch for longer than a small batch takes."""
 
@@ -95,11 +97,15 @@ class Worker:
             raise self._device.fatal
 
     def _beat_in_forward(self) -> None:
-        """Beat while a forward in place keeps the main thread from it; how long that takes is told apart from it."""
+        """Beat while a forward in place keeps the main thread from it; how long that takes is told apart from it. Looks at memory too."""
+        looked_at = -MEMORY_S
         while True:
-            time.sleep(IDLE_WAIT_S)
             if self._device.in_place and self._device.outstanding:
                 self._report.beat()
+            if time.monotonic() - looked_at >= MEMORY_S and not self._device.fatal:
+                looked_at = time.monotonic()
+                self._report.memory(self._scorer.memory_bytes(), getattr(self._scorer, "device_memory", memory.host)())
+            time.sleep(IDLE_WAIT_S)
 
     def _lease(self) -> Lease | None:
         """A batch, if there is room in the pipeline. Leases ahead only when no other worker is free to take the work now.

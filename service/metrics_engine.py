@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
-from prometheus_client.utils import floatToGoString
-
 from batching.board import BATCH_TOKENS_BOUNDS, FORWARD_SECONDS_BOUNDS, WorkerView
 from batching.client import QueueView
+from service.exposition import TOTAL, Family, Sample, bucket_samples, bucket_series, labels, series
 
 Views = Callable[[], Mapping[str, QueueView]]
 """Every served model's queue, by the model's name."""
@@ -36,6 +32,8 @@ _WORKER: tuple[tuple[str, str, Callable[[WorkerView], float]], ...] = (
         lambda w: _ratio(w.tokens, w.batches * w.budget_tokens),
     ),
     ("worker_memory_bytes", "Device memory the worker's model and batches hold.", lambda w: w.memory_bytes),
+    ("worker_device_free_bytes", "Memory of its device, or machine, that is free, whoever has the rest.", lambda w: w.device_free_bytes),
+    ("worker_device_memory_bytes", "Memory of its device; of the machine or its control group on a CPU.", lambda w: w.device_total_bytes),
 )
 _WORKER_TOTALS: tuple[tuple[str, str, Callable[[WorkerView], float]], ...] = (
     ("worker_busy_seconds", "Time spent in forward passes.", lambda w: w.busy_s),
@@ -52,65 +50,57 @@ _WORKER_TOTALS: tuple[tuple[str, str, Callable[[WorkerView], float]], ...] = (
 )
 
 
-class EngineCollector(Collector):  # type: ignore[misc]  # the client library's types are not looked at
+class EngineCollector:
     """Gives the queue's and the workers' numbers of every model, whichever HTTP process is asked."""
 
     def __init__(self, views: Views) -> None:
         self._views = views
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[Family]:
         """Read every queue once and give all families."""
         views = self._views()
         for name, help_, read in _QUEUE:
-            gauge = GaugeMetricFamily(f"rerankd_{name}", help_, labels=["model"])
-            for model, view in views.items():
-                gauge.add_metric([model], read(view))
-            yield gauge
-        workers = [([model, str(worker.slot)], worker) for model, view in views.items() for worker in view.workers]
+            found = [(series(f"rerankd_{name}", labels(model=model)), read(view)) for model, view in views.items()]
+            yield Family(f"rerankd_{name}", help_, "gauge", found)
+        workers = [(labels(model=model, worker=str(worker.slot)), worker) for model, view in views.items() for worker in view.workers]
         yield from _families(workers)
-        yield _information(workers)
+        yield _information(views)
         yield _histogram("worker_batch_tokens", "Real tokens per batch.", workers, BATCH_TOKENS_BOUNDS, _batch_tokens)
         yield _histogram("worker_forward_seconds", "Time per forward pass.", workers, FORWARD_SECONDS_BOUNDS, _forward_seconds)
 
-    def describe(self) -> Iterable[Metric]:
-        """Give nothing: the names are fixed here and clash with none."""
-        return ()
+
+_Workers = Sequence[tuple[str, WorkerView]]
+"""Each worker, behind its labels."""
 
 
-_Workers = Sequence[tuple[list[str], WorkerView]]
-
-
-def _families(workers: _Workers) -> Iterable[Metric]:
+def _families(workers: _Workers) -> Iterable[Family]:
     for name, help_, read in _WORKER:
-        gauge = GaugeMetricFamily(f"rerankd_{name}", help_, labels=["model", "worker"])
-        for labels, worker in workers:
-            gauge.add_metric(labels, float(read(worker)))
-        yield gauge
+        name = f"rerankd_{name}"
+        yield Family(name, help_, "gauge", [(f"{name}{{{written}}}", float(read(worker))) for written, worker in workers])
     for name, help_, read in _WORKER_TOTALS:
-        counter = CounterMetricFamily(f"rerankd_{name}", help_, labels=["model", "worker"])
-        for labels, worker in workers:
-            counter.add_metric(labels, read(worker))
-        yield counter
+        name = f"rerankd_{name}"
+        yield Family(name, help_, "counter", [(f"{name}{TOTAL}{{{written}}}", read(worker)) for written, worker in workers])
 
 
-def _information(workers: _Workers) -> Metric:
-    about = GaugeMetricFamily(
-        "rerankd_worker_info", "What the worker runs on; always 1.", labels=["model", "worker", "device", "dtype", "backend", "state"]
-    )
-    for labels, worker in workers:
-        about.add_metric([*labels, worker.device, worker.dtype, worker.backend, worker.state], 1)
-    return about
+def _information(views: Mapping[str, QueueView]) -> Family:
+    name = "rerankd_worker_info"
+    samples: list[Sample] = []
+    for model, view in views.items():
+        for one in view.workers:
+            about = {"backend": one.backend, "device": one.device, "dtype": one.dtype}
+            samples.append((series(name, labels(**about, model=model, state=one.state, worker=str(one.slot))), 1.0))
+    return Family(name, "What the worker runs on; always 1.", "gauge", samples)
 
 
 def _histogram(
     name: str, help_: str, workers: _Workers, bounds: Sequence[float], read: Callable[[WorkerView], tuple[list[int], float]]
-) -> Metric:
-    histogram = HistogramMetricFamily(f"rerankd_{name}", help_, labels=["model", "worker"])
-    limits = [*(floatToGoString(bound) for bound in bounds), "+Inf"]
-    for labels, worker in workers:
+) -> Family:
+    name = f"rerankd_{name}"
+    samples: list[Sample] = []
+    for written, worker in workers:
         counts, total = read(worker)
-        histogram.add_metric(labels, list(zip(limits, counts, strict=True)), total)
-    return histogram
+        samples += bucket_samples(bucket_series(name, written, bounds), counts, total)
+    return Family(name, help_, "histogram", samples)
 
 
 def _batch_tokens(worker: WorkerView) -> tuple[list[int], float]:

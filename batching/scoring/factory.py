@@ -10,6 +10,7 @@ import transformers
 
 from batching import calibrate
 from batching.families.card import ModelCard
+from batching.memory import Memory, host
 from batching.scoring.lanes import memory_errors
 from batching.scoring.load import load_scorer
 from batching.scoring.options import ScoringOptions
@@ -54,6 +55,15 @@ class ReadyScorer:
     def memory_bytes(self) -> int:
         """Memory the model takes on its device."""
         return self._scorer.memory_bytes()
+
+    def device_memory(self) -> Memory:
+        """Memory of the device, whoever holds it; looked at every few seconds, and unknown where CUDA has failed."""
+        if not self.device.startswith("cuda"):
+            return host()
+        try:
+            return Memory(*torch.cuda.mem_get_info(self.device))
+        except RuntimeError:  # the device thread meets the same error, and ends the worker for it
+            return Memory(0, 0)
 
 
 def depth_on(device: str) -> int:

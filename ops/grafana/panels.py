@@ -123,10 +123,13 @@ WORKERS = (
     Panel("Token budget", "Most tokens of one batch; it shrinks when memory runs out and recovers.", "short",
           (Query(gauge("worker_token_budget"), WORKER),)),
     Panel("Memory", "What the worker's model and batches hold on its device.", "bytes", (Query(gauge("worker_memory_bytes"), WORKER),)),
+    Panel("Device memory free", "Of the worker's device, or of the machine on a CPU, whoever has the rest.", "percentunit",
+          (Query('worker:rerankd_device_free:ratio{job="$job", instance=~"$instance", model=~"$model"}', WORKER),), top=1.0),
     Panel("Last heard of", "Since the last heartbeat.", "s", (Query(gauge("worker_heartbeat_age_seconds"), WORKER),)),
     Panel("Trouble", "Restarts, and batches that failed or ran out of memory.", "short",
           (increase("worker_restarts_total", f"{WORKER} restarts"), increase("worker_failures_total", f"{WORKER} failures"),
-           increase("worker_out_of_memory_total", f"{WORKER} out of memory")), width=16),
+           increase("worker_out_of_memory_total", f"{WORKER} out of memory"),
+           Query(f"increase(rerankd_http_process_restarts_total{{{SERVICE}}}{RATE})", "HTTP process {{process}} {{reason}}")), width=16),
     Panel("What runs", "", "short", (Query(gauge("worker_info"), ""),), kind="table", width=24),
 )  # fmt: skip
 

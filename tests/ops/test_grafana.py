@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 import yaml
@@ -14,6 +16,8 @@ from ops.grafana.dashboard import FILE, text
 from ops.grafana.panels import ROWS, Panel, filled, panels
 from service.metrics import Metrics
 from service.metrics_engine import EngineCollector
+from service.metrics_processes import ProcessCollector
+from service.processes import Processes
 from tests.ops.rules import alerts, rules
 from tests.ops.test_standing import GOOD
 from tests.ops.tools import OPS, tool
@@ -29,7 +33,9 @@ def exported() -> set[str]:
         workers=[GOOD],
     )  # fmt: skip
     metrics.watch(EngineCollector(lambda: {"m": view}))
-    page = metrics.page("")[0].decode()
+    with tempfile.TemporaryDirectory() as directory:
+        metrics.watch(ProcessCollector(Processes.make(Path(directory) / "processes", 1)))
+        page = metrics.page("")[0].decode()
     return {re.split(r"[{ ]", line)[0] for line in page.splitlines() if line and not line.startswith("#")}
 
 

@@ -187,3 +187,10 @@ def test_batch_size_caps_pairs(site: Site) -> None:
     with inline_worker(site.directory, max_pairs=4):
         right(site.answered(*GOOD), GOOD)
     assert site.worker.batches == 4
+
+
+def test_the_devices_memory_stands_on_the_board(site: Site) -> None:
+    """Soon after the start: what is free of what there is, as the scorer says, or of the machine's where it says nothing."""
+    with inline_worker(site.directory):
+        site.wait(lambda: site.worker.device_total_bytes > 0)
+        assert 0 < site.worker.device_free_bytes <= site.worker.device_total_bytes
