@@ -15,7 +15,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from service.dialects.nouns import Call
 from service.logs import ACCESS
-from service.metrics import NO_DIALECT, Metrics
+from service.metrics import Metrics
 from service.schemas import RerankResult
 from service.tracing import Trace, Tracing
 
@@ -122,13 +122,10 @@ class Outermost:
     def _close(self, exchange: Exchange) -> None:
         call = exchange.call
         if call is not None:
-            self._metrics.in_flight.dec()
-            self._metrics.closed(call.dialect or NO_DIALECT, exchange.status or 499)
+            self._metrics.closed(call.dialect, exchange.status or 499, exchange.reason)
             self._metrics.key_seen(exchange.key, 1, exchange.tokens)
             if self._tracing is not None:
                 self._tracing.tell(exchange)
-            if exchange.reason:
-                self._metrics.rejections.labels(exchange.reason).inc()
         level = logging.INFO if call is not None or exchange.status == 500 else logging.DEBUG
         if log.isEnabledFor(level):
             log.log(level, "%s %s %s", exchange.method, exchange.path, exchange.status or 499, extra=_fields(exchange))

@@ -91,7 +91,7 @@ def begin(state: State, exchange: Exchange) -> Call:
     call = exchange.call = table.call(
         exchange.path, exchange.headers, max_documents=state.settings.max_documents, request_id=exchange.request_id
     )
-    state.metrics.in_flight.inc()
+    state.metrics.begun()
     if state.tracing is not None:
         exchange.trace = Trace()
     key = state.keys.admit(exchange.headers)

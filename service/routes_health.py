@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from litestar import HttpMethod, Request, Response, route
@@ -59,7 +58,7 @@ async def metrics(request: AnyRequest) -> Response[bytes]:
     state, exchange = State.of(request.app), Exchange.of(request.scope)
     if state.settings.metrics_auth:
         state.keys.admit(exchange.headers)
-    page, media_type = await asyncio.to_thread(state.metrics.page, exchange.headers.get("accept", ""))
+    page, media_type = state.metrics.page(exchange.headers.get("accept", ""))
     return Response(page, media_type=media_type)
 
 

@@ -54,7 +54,9 @@ class OpenaiError(msgspec.Struct):
 
 
 _TEI_TYPES = {"Timeout": "Backend", "Unauthorized": "Validation", "NotFound": "Validation", "Cancelled": "Backend", "Syntax": "Validation"}
-_TEI_STATUSES = {(400, "Validation"): 422, (413, "Validation"): 422, (500, "Backend"): 424}
+_TEI_STATUS_OF = {(400, "Validation"): 422, (413, "Validation"): 422, (500, "Backend"): 424}
+TEI_STATUSES = frozenset(_TEI_STATUS_OF.values())
+"""Statuses that only TEI's dialects answer with."""
 _DASHSCOPE_CODES = {
     401: "InvalidApiKey",
     404: "ModelNotFound",
@@ -83,7 +85,7 @@ def error_body(
     """
     shape = table.error_shape(dialect)
     if shape == "tei":
-        status = _TEI_STATUSES.get((status, kind), status)
+        status = _TEI_STATUS_OF.get((status, kind), status)
     content = _content(shape, status, message, kind, request_id, field)
     return status, *table.dump(content, packed)
 
