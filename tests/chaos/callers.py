@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from batching.types import Float32s
+from tests.chaos.report import Report
 from tests.fakes import expected
 from tests.processes.http import Answer, Caller, Closed
 from tests.processes.service import asked, encoder
@@ -79,16 +80,24 @@ def tokens_of(documents: int) -> float:
     return float(np.mean([one.tokens for one in requests(documents, 50)]))
 
 
+OVERLOAD = (429, 503, 504)
+LOST = (*OVERLOAD, 500)
+"""What a good request may be told while workers are killed: its pairs may have been there twice."""
+
+
 class Tally:
     """What became of all calls. `right`: when each right answer came and how long it took, by kind of caller."""
 
-    def __init__(self) -> None:
+    def __init__(self, allowed: Sequence[int] = (429,)) -> None:
+        """`allowed`: what a good request may be told instead of its ranking."""
+        self.allowed = allowed
         self.outcomes: Counter[str] = Counter()
         self.right: list[tuple[str, float, float]] = []
         self.refused: list[float] = []
-        self.closed: list[float] = []
+        self.closed: list[tuple[float, float]] = []
         self.wrong: list[str] = []
         self.unanswered = 0
+        self.not_sent = 0
 
     def seconds(self, kind: str) -> list[float]:
         """How long right answers to this kind took."""
@@ -99,13 +108,40 @@ class Tally:
         self.outcomes[f"{kind} {answer.status}"] += 1
         if answer.status == 200 and known is not None and known.is_right(answer):
             self.right.append((kind, time.monotonic(), took))
-        elif (answer.status in allowed or b"did not arrive within the time" in answer.body) and isinstance(
-            answer.json.get("detail", answer.json.get("message")), str
-        ):
+        elif answer.status in allowed and says_why(answer):
             if answer.status == 429:
                 self.refused.append(took)
         else:
             self.wrong.append(f"{kind}: {answer.status} {answer.body[:300]!r}")
+
+    def tell(self, report: Report) -> None:
+        """All calls by status, and the lines that hold for every run in which nothing is killed."""
+        report.tell("answers by status", by_status(self))
+        report.must("wrong answers", len(self.wrong), "0", not self.wrong)
+        lost = self.unanswered + len(self.closed)
+        report.must("never answered, or closed", lost, "0", not lost)
+        if self.not_sent:
+            report.tell("callers who found too many others there and did not ask", self.not_sent)
+        for wrong in self.wrong[:5]:
+            report.tell("wrong", wrong)
+
+
+def says_why(answer: Answer) -> bool:
+    """Whether a refusal has a text."""
+    try:
+        return isinstance(answer.json.get("detail", answer.json.get("message")), str)
+    except ValueError:
+        return False
+
+
+def by_status(tally: Tally) -> str:
+    """How often each status came, over all kinds."""
+    statuses: Counter[str] = Counter()
+    for outcome, count in tally.outcomes.items():
+        statuses[outcome.rpartition(" ")[2]] += count
+    if tally.closed:
+        statuses["closed"] = len(tally.closed)
+    return ", ".join(f"{status}: {count:,}" for status, count in sorted(statuses.items()))
 
 
 class Pulse:
@@ -127,16 +163,13 @@ class Pulse:
         self._task.cancel()
 
 
-OVERLOAD = (429, 503, 504)
-LOST = (*OVERLOAD, 500)
-"""What a good request may be told while workers are killed: its pairs may have been there twice."""
 Kind = Callable[[str, Tally, random.Random], Awaitable[None]]
 
 
 async def good(address: str, tally: Tally, dice: random.Random, *, documents: int = 10, kind: str = "good") -> None:
     """Asks and waits."""
     known = dice.choice(requests(documents, 50))
-    await _call(address, tally, kind, known, known.body, LOST)
+    await call(address, tally, kind, known, known.body, tally.allowed)
 
 
 async def large(address: str, tally: Tally, dice: random.Random) -> None:
@@ -145,9 +178,10 @@ async def large(address: str, tally: Tally, dice: random.Random) -> None:
 
 
 async def hurried(address: str, tally: Tally, dice: random.Random) -> None:
-    """Has little time."""
+    """Has little time; 408 where not even the body arrived within it."""
     known = dice.choice(requests(10, 50))
-    await _call(address, tally, "hurried", known, known.body, LOST, X_Request_Timeout=f"{dice.uniform(0.05, 1.0):.2f}")
+    limit_s = f"{dice.uniform(0.05, 1.0):.2f}"
+    await call(address, tally, "hurried", known, known.body, (*tally.allowed, 408, 504), X_Request_Timeout=limit_s)
 
 
 async def bad(address: str, tally: Tally, dice: random.Random) -> None:
@@ -155,18 +189,18 @@ async def bad(address: str, tally: Tally, dice: random.Random) -> None:
     body = dice.choice(
         [b"{", b"[]", b'{"query": 5, "documents": ["a"]}', b'{"query": "a"}', b'{"query": "a", "documents": [7]}', b"\xff\xfe"]
     )
-    await _call(address, tally, "bad", None, body, (400,))
+    await call(address, tally, "bad", None, body, (400,))
 
 
 async def huge(address: str, tally: Tally, dice: random.Random) -> None:
     """Sends more documents than are allowed."""
-    await _call(address, tally, "huge", None, asked("q", ["x"] * 3000), (413,))
+    await call(address, tally, "huge", None, asked("q", ["x"] * 3000), (413,))
 
 
 async def slow(address: str, tally: Tally, dice: random.Random) -> None:
     """Reads drop by drop."""
     known = dice.choice(requests(100, 20))
-    await _call(address, tally, "slow", known, known.body, LOST, pause_s=0.2)
+    await call(address, tally, "slow", known, known.body, tally.allowed, pause_s=0.2)
 
 
 async def leaving(address: str, tally: Tally, dice: random.Random) -> None:
@@ -180,7 +214,7 @@ async def leaving(address: str, tally: Tally, dice: random.Random) -> None:
     tally.outcomes["left"] += 1
 
 
-async def _call(
+async def call(
     address: str, tally: Tally, kind: str, known: Known | None, body: bytes, allowed: Sequence[int], pause_s: float = 0.0, **headers: str
 ) -> None:
     began = time.monotonic()
@@ -191,7 +225,7 @@ async def _call(
     except TimeoutError:
         tally.unanswered += 1
     except (OSError, Closed):
-        tally.closed.append(time.monotonic())
+        tally.closed.append((began, time.monotonic()))
     else:
         tally.judge(kind, known, answer, time.monotonic() - began, allowed)
 
@@ -199,14 +233,16 @@ async def _call(
 async def arrive(address: str, tally: Tally, kinds: dict[Kind, float], rate: float, seconds: float, seed: int = 0, most: int = 400) -> None:
     """Callers of these kinds (with their shares) come at `rate` a second for so long, however slow the answers; waits for all of them.
 
-    At most `most` are there at once: whoever comes then goes away again.
+    At most `most` are there at once: whoever comes then goes away again, and is counted.
     """
     dice, tasks = random.Random(seed), set[asyncio.Task[None]]()
     began = coming = time.monotonic()
     while coming - began < seconds:
         coming += dice.expovariate(rate)
         await asyncio.sleep(max(0.0, coming - time.monotonic()))
-        if len(tasks) < most:
+        if len(tasks) >= most:
+            tally.not_sent += 1
+        else:
             [kind] = dice.choices(list(kinds), list(kinds.values()))
             task = asyncio.ensure_future(kind(address, tally, dice))
             tasks.add(task)

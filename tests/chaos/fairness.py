@@ -23,7 +23,7 @@ ALWAYS = 6
 async def many(address: str, tally: Tally, dice: random.Random) -> None:
     """A request of a thousand documents."""
     known = dice.choice(requests(LARGE, 6))
-    await callers._call(address, tally, "large", known, known.body, callers.LOST)
+    await callers.call(address, tally, "large", known, known.body, tally.allowed)
 
 
 async def keep_full(address: str, tally: Tally, stop: asyncio.Event) -> None:
@@ -63,9 +63,15 @@ def small_p99(factory: str, seconds: float, *, half: bool, report: Report, pause
     worker = [(f"{factory}:make", {"seconds_per_token": SECONDS_PER_TOKEN})]
     with Service(worker, queue_tokens=queue_tokens, token_budget=2048, request_timeout=60, log_level="error") as service:
         asyncio.run(main(service))
-    report.must(f"wrong answers ({'half load' if half else factory.rpartition('.')[2]})", len(tally.wrong), "0", not tally.wrong)
+    name = "half load" if half else {"fakes": "full", "fifo": "full, first come first served"}[factory.rpartition(".")[2]]
+    small, large = tally.seconds("small"), tally.seconds("large")
+    report.tell(f"{name}: answered small ones, large ones", f"{len(small):,}, {len(large):,}")
+    report.tell(f"{name}: refused small ones", tally.outcomes["small 429"])
+    lost = len(tally.wrong) + tally.unanswered + len(tally.closed)
+    report.must(f"{name}: wrong answers, or none", lost, "0", not lost)
+    report.raw[f"{name}: seconds of small requests"] = [round(took, 4) for took in small]
     pauses.append(pulse.longest_s)
-    return p99(tally.seconds("small"))
+    return p99(small)
 
 
 def run(seconds: float) -> Report:

@@ -1,4 +1,6 @@
-"""Faults put in one by one: no room, a full disk, a tokenizer that raises, a damaged model, a worker that stands still, a thousand idle callers."""
+"""Faults put in one by one, each with what it may cost: full file systems, a wall clock that jumps, a tokenizer that raises, damaged models,
+processes that stand still, a thousand idle callers.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,6 @@ import asyncio
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -16,91 +17,16 @@ from pathlib import Path
 
 from service import model_files
 from tests.chaos import callers
-from tests.chaos.kills import left
+from tests.chaos.full import full_later, no_room_at_start
 from tests.chaos.report import Report
+from tests.chaos.serves import KNOWN, all_right, serves
+from tests.chaos.still import http_stands_still, worker_stands_still
 from tests.live import free_port
 from tests.processes.http import Answer, Caller, Closed
 from tests.processes.service import Service, ask, asked, scorers
 
-KNOWN = 20
 INJECTED = Path(__file__).parent / "injected"
-
-
-@contextlib.contextmanager
-def small_disk(megabytes: int) -> Iterator[Path | None]:
-    """A tmpfs of this size; None where mounting is not permitted."""
-    place = Path(tempfile.mkdtemp(prefix="rr-"))
-    mounted = (
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(place)], capture_output=True, check=False
-        ).returncode
-        == 0
-    )
-    try:
-        yield place if mounted else None
-    finally:
-        if mounted:
-            subprocess.run(["umount", "-l", str(place)], check=False)
-        place.rmdir()
-
-
-async def all_right(address: str, count: int = KNOWN) -> int:
-    """How many of so many known requests are answered rightly."""
-    known = callers.requests(10, 50)[:count]
-    answers = await asyncio.gather(*(ask(address, body=one.body) for one in known))
-    return sum(answer.status == 200 and one.is_right(answer) for one, answer in zip(known, answers, strict=True))
-
-
-def serves(report: Report, what: str, service: Service) -> None:
-    """It still answers, and nothing is left in its queue."""
-    found = asyncio.run(all_right(service.address))
-    report.must(f"{what}: right answers", f"{found} of {KNOWN}", "all", found == KNOWN)
-    service.until(lambda: not left(service))
-    report.must(f"{what}: left in the queue", left(service) or 0, "0", not left(service))
-
-
-def no_room_at_start(report: Report) -> None:
-    """The file system can't hold the arenas: an error now and no SIGBUS later."""
-    with small_disk(4) as place:
-        if place is None:
-            report.tell("no room at start", "not tried: mounting is not permitted here")
-            return
-        with Service(scorers(), base=place / "run", wait=False, **_made(place / "run")) as service:
-            code = service.process.wait(20)
-            lines = [line for line in service.log().splitlines() if line.startswith("rerankd: no room in")]
-            report.must("no room at start: exit code, lines that say so", f"{code}, {len(lines)}", "1, 1", code == 1 and len(lines) == 1)
-            report.must("no room at start: files left", len(service.left_behind()), "0", not service.left_behind())
-
-
-def _made(path: Path) -> dict[str, object]:
-    path.mkdir()
-    return {}
-
-
-def full_later(report: Report) -> None:
-    """The file system fills up while the service runs: it goes on, counts on, and its processes can still be replaced."""
-    with small_disk(48) as place:
-        if place is None:
-            report.tell("full disk", "not tried: mounting is not permitted here")
-            return
-        with Service(scorers(), base=place / "run", workers=2, queue_tokens=100_000, **_made(place / "run")) as service:
-            _fill(place)
-            serves(report, "full disk", service)
-            page = asyncio.run(ask(service.address, "/metrics"))
-            report.must("full disk: /metrics", page.status, "200", page.status == 200 and b"rerankd_pairs_total" in page.body)
-            for victim in (service.workers()[0], service.http_processes()[0]):
-                victim.kill()
-            service.until(lambda: len(service.workers()) == 1 and len(service.http_processes()) == 2 and service.is_ready(), 15.0)
-            serves(report, "full disk, after kills", service)
-            (place / "ballast").unlink()
-            report.must("full disk: exit code of the stop", code := service.stop(), "0", code == 0)
-
-
-def _fill(place: Path) -> None:
-    with (place / "ballast").open("wb") as file, contextlib.suppress(OSError):
-        while True:
-            file.write(bytes(65536))
-            file.flush()
+LONG_S = 60.0
 
 
 def tokenizer_raises(report: Report) -> None:
@@ -115,15 +41,70 @@ def tokenizer_raises(report: Report) -> None:
         answers, right = asyncio.run(main())
         statuses = {answer.status for answer in answers}
         report.must("tokenizer raises: status", statuses, "{500}", statuses == {500})
-        told = any(b"can't stand" in answer.body for answer in answers)
-        report.must(
-            "tokenizer raises: its text in the answer, in the log",
-            f"{told}, {'stand' in service.log()}",
-            "no, yes",
-            not told and "stand" in service.log(),
-        )
+        told, logged = any(b"can't stand" in answer.body for answer in answers), "can't stand" in service.log()
+        report.must("tokenizer raises: its text in the answer, in the log", f"{told}, {logged}", "False, True", logged and not told)
         report.must("tokenizer raises: right answers beside it", f"{right} of {KNOWN}", "all", right == KNOWN)
         serves(report, "tokenizer raises", service)
+
+
+@contextlib.contextmanager
+def shifted_clock(place: Path) -> Iterator[Callable[[int], None] | None]:
+    """Children started within the block see a wall clock that is as many seconds off as the callable is told; None without a compiler."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        yield None
+        return
+    library, offset = place / "clock.so", place / "offset"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(INJECTED / "clock.c")], check=True)
+    offset.write_bytes(bytes(8))
+
+    def shift(seconds: int) -> None:
+        with offset.open("r+b") as file:
+            file.write(seconds.to_bytes(8, "little", signed=True))
+
+    os.environ.update(LD_PRELOAD=str(library), CLOCK_OFFSET_FILE=str(offset))
+    try:
+        yield shift
+    finally:
+        del os.environ["LD_PRELOAD"], os.environ["CLOCK_OFFSET_FILE"]
+
+
+def clock_steps(report: Report) -> None:
+    """The wall clock jumps by hours, both ways, in all processes, under load: no answer is wrong, refused or late for it."""
+    with tempfile.TemporaryDirectory(prefix="rr-") as place, shifted_clock(Path(place)) as shift:
+        if shift is None:
+            report.tell("clock steps", "not tried: there is no C compiler here")
+            return
+        with Service(scorers(2, seconds_per_token=0.0002), workers=2, log_level="error") as service:
+
+            async def main() -> list[int]:
+                load = asyncio.ensure_future(_keep_asking(service.address))
+                seen = []
+                for hours in (1, -2, 24 * 365, 0):
+                    shift(hours * 3600)
+                    await asyncio.sleep(0.3)
+                    seen.append(await _hours_off(service.address))
+                    right = await all_right(service.address)
+                    report.must(f"clock steps to {hours:+,} h: right answers", f"{right} of {KNOWN}", "all", right == KNOWN)
+                load.cancel()
+                return seen
+
+            seen = asyncio.run(main())
+            report.must("clock steps: hours off, as answers say when they were made", seen, "[1, -2, 8760, 0]", seen == [1, -2, 8760, 0])
+            ended = service.log().count("ended with")
+            report.must("clock steps: processes that ended", ended, "0", not ended)
+            serves(report, "clock steps", service)
+
+
+async def _hours_off(address: str) -> int:
+    """How far from ours the wall clock of the service is."""
+    answer = await ask(address, "/v1/rerank", asked("when", ["now"]))
+    return round((int(answer.json["created"]) - time.time()) / 3600)
+
+
+async def _keep_asking(address: str) -> None:
+    while True:
+        await asyncio.gather(*(ask(address, body=one.body) for one in callers.requests(10, 50)[:5]))
 
 
 def damaged_model(report: Report) -> None:
@@ -137,7 +118,7 @@ def damaged_model(report: Report) -> None:
             command = [sys.executable, "-m", "service", "serve", "--model", str(model), "--port", str(port), "--runtime-dir", "{base}"]
             with Service(command=[*command, "--replicas", "1"], port=port, wait=False) as service:
                 try:
-                    code = service.process.wait(60)
+                    code = service.process.wait(100)
                 except subprocess.TimeoutExpired:
                     code = 0
                 lines = [line for line in service.log().splitlines() if line.startswith("rerankd: ")]
@@ -158,51 +139,6 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "no configuration": lambda model: (model / "config.json").write_text("{"),
     "no tokenizer": lambda model: [path.unlink() for path in (*model.glob("tokenizer*"), *model.glob("vocab*"))],
 }
-
-
-def worker_stands_still(report: Report, seconds: float) -> None:
-    """SIGSTOP, deadlines pass, SIGCONT: late answers are ignored, and readiness told the truth all the time."""
-    with Service(scorers(seconds_per_batch=0.05), request_timeout=2.0, log_level="error") as service:
-
-        async def main() -> None:
-            stuck = [asyncio.ensure_future(ask(service.address, body=one.body)) for one in callers.requests(10, 50)]
-            await asyncio.sleep(0.1)
-            service.workers()[0].send_signal(signal.SIGSTOP)
-            statuses = {answer.status for answer in await asyncio.gather(*stuck)}
-            report.must("worker stands still: statuses of those who waited", statuses, "200, 429 and 504", statuses <= {200, 429, 504})
-            began = time.monotonic()
-            while (ready := await ask(service.address, "/health/ready")).status == 200 and time.monotonic() - began < 15.0:
-                await asyncio.sleep(0.1)
-            report.must("worker stands still: readiness", ready.status, "503", ready.status == 503)
-            await asyncio.sleep(max(0.0, seconds - 4.0))
-            service.workers()[0].send_signal(signal.SIGCONT)
-
-        asyncio.run(main())
-        back_s = service.until(service.is_ready, 10.0)
-        report.tell("worker goes on: ready after, s", back_s)
-        serves(report, "worker goes on", service)
-
-
-def http_stands_still(report: Report) -> None:
-    """SIGSTOP of an HTTP process: the other answers, and the supervisor replaces the one that does not beat."""
-    with Service(scorers(), workers=2, log_level="error") as service:
-        victim = service.http_processes()[0]
-        victim.send_signal(signal.SIGSTOP)
-
-        async def main() -> int:
-            """Callers who open a connection anew when nothing comes, as clients with a timeout do."""
-            known, right = callers.requests(10, 50)[0], 0
-            for _ in range(40):
-                with contextlib.suppress(TimeoutError, OSError, Closed):
-                    async with asyncio.timeout(0.5):
-                        right += known.is_right(await ask(service.address, body=known.body))
-            return right
-
-        right = asyncio.run(main())
-        report.must("HTTP process stands still: right answers of the other", right, "some", right > 0)
-        took_s = service.until(lambda: victim.pid not in {one.pid for one in service.http_processes()} and service.is_ready(), 60.0)
-        report.timed("HTTP process stands still: replaced after, s", took_s, "<= 40", took_s <= 40)
-        serves(report, "HTTP process replaced", service)
 
 
 def idle_crowd(report: Report, count: int) -> None:
@@ -227,14 +163,15 @@ def idle_crowd(report: Report, count: int) -> None:
 
 
 def run(seconds: float) -> Report:
-    """Those that are quick, and, when there is time, the others too."""
-    report = Report("faults")
+    """Those that are quick, and, when there is time, the others too and at full length."""
+    report, long = Report("faults"), seconds > LONG_S
+    no_room_at_start(report)
     full_later(report)
+    clock_steps(report)
     tokenizer_raises(report)
-    worker_stands_still(report, 30.0 if seconds > 60 else 4.0)
-    if seconds > 60:
-        idle_crowd(report, 900)
+    worker_stands_still(report, 30.0 if long else 4.0)
+    idle_crowd(report, 900 if long else 200)
+    if long:
         http_stands_still(report)
-        no_room_at_start(report)
         damaged_model(report)
     return report

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos import fairness, faults, fuzz, kills, overload, soak
+from tests.chaos import fairness, faults, fuzz, kills, overload, proxy, soak
 from tests.chaos.report import Report
-from tests.chaos.soak import BLOCKS, rises
+from tests.chaos.watch import BLOCKS, LEAST, trend
 
 
 def kept(report: Report) -> None:
@@ -17,7 +17,7 @@ def kept(report: Report) -> None:
 
 def test_kills_in_short() -> None:
     """Workers and HTTP processes die under twice the load: no wrong answer, none missing, nothing left."""
-    kept(kills.run(9.0, every_s=2.0))
+    kept(kills.run(6.0, every_s=2.0))
 
 
 def test_fuzz_in_short() -> None:
@@ -25,16 +25,22 @@ def test_fuzz_in_short() -> None:
     kept(fuzz.run(4.0, parts=fuzz.EACH_AND_ALL[-1:]))
 
 
-@pytest.mark.soak  # failed once under load, cause unknown
 def test_faults_in_short() -> None:
-    """A full disk, a tokenizer that raises and a worker that stands still each cost no more than they must."""
+    """A full disk, a clock that jumps, a tokenizer that raises, a worker that stands still and idle callers cost no more than they must."""
     kept(faults.run(10.0))
+
+
+def test_a_proxy_with_one_retry_hides_a_death() -> None:
+    """HAProxy before two services on hosts of their own: while one is killed and comes back, every call is answered rightly."""
+    if why := proxy.missing():
+        pytest.skip(why)
+    kept(proxy.run(9.0))
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
-    ("experiment", "minutes"), [(kills, 15.0), (overload, 2.0), (fairness, 3.0), (fuzz, 2.0), (faults, 3.0)], ids=lambda value: getattr(value, "__name__", None)
+    ("experiment", "minutes"), [(kills, 10.0), (overload, 3.0), (fairness, 6.0), (fuzz, 2.0), (faults, 3.0), (proxy, 2.0)], ids=lambda value: getattr(value, "__name__", None)
 )  # fmt: skip
 def test_in_full(experiment, minutes: float) -> None:
     """One experiment for as long as its figures need."""
@@ -52,13 +58,25 @@ def test_soak() -> None:
     ("samples", "found"),
     [
         ([100.0 + place / 100 for place in range(1000)], True),
-        ([100.0 + place / 1000 for place in range(1000)], False),
+        ([100.0 + place / 2000 for place in range(1000)], True),
+        ([100.0 + place / 10000 for place in range(1000)], False),
         ([100.0 + (place % 7) for place in range(1000)], False),
         ([100.0 if place < 500 else 103.0 for place in range(1000)], True),
         ([110.0 - place / 100 for place in range(1000)], False),
-        ([1.0, 50.0] * BLOCKS, False),
+        ([1.0, 50.0] * 4 * BLOCKS, False),
     ],
 )
 def test_growth_is_told_from_noise(samples: list[float], found: bool) -> None:
-    """A leak of a few percent is seen, and noise, shrinking or a hair's breadth are not."""
-    assert rises(samples, 1.0) is found
+    """A leak of half a percent is seen, and noise, shrinking or a hair's breadth are not."""
+    moved = trend(samples)
+    assert moved
+    assert moved.is_growth(LEAST["memory"]) is found
+
+
+def test_a_slope_is_told_as_it_is() -> None:
+    """Per sample, whatever the noise; and nothing is told of a few samples."""
+    noisy = [50.0 + 0.01 * place + (place * 7919 % 13) / 10 for place in range(1200)]
+    moved = trend(noisy)
+    assert moved
+    assert moved.slope == pytest.approx(0.01, rel=0.02)
+    assert trend(noisy[: 4 * BLOCKS - 1]) is None
