@@ -53,7 +53,7 @@ ROW = np.dtype(
     [
         # the owner, while FREE
         ("generation", "<u4"),
-        ("attempts", "<u4"),  # afterwards the reaper's, or a worker's that gives the entry back
+        ("attempts", "<u4"),  # what speaks against it: afterwards the reaper's, or a worker's that gives it back
         ("kind", "u1"),
         ("shared", "u1"),
         ("blocks", "<u2"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import mmap
 import os
 import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 
 from batching.errors import LayoutMismatch, StartError
 
@@ -44,7 +46,7 @@ def map_whole(path: Path, least: int) -> mmap.mmap:
 
 
 class FileLock:
-    """An exclusive `flock`; the kernel releases it when its holder dies. Usable as a context manager; not recursive."""
+    """An exclusive `flock`; the kernel releases it when its holder dies. Never waited for without limit; not recursive."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -57,6 +59,28 @@ class FileLock:
             return False
         return True
 
+    def acquire(self, patience_s: float) -> bool:
+        """Take the lock as soon as it is free; False when it was not within `patience_s`: its holder may stand still."""
+        if self.try_acquire():
+            return True
+        until, pause_s = time.monotonic() + patience_s, 50e-6
+        while time.monotonic() < until:
+            time.sleep(pause_s)
+            if self.try_acquire():
+                return True
+            pause_s = min(2 * pause_s, 1e-3)
+        return False
+
+    @contextlib.contextmanager
+    def hold(self, patience_s: float) -> Iterator[bool]:
+        """Hold the lock for a block, if it is to be had within `patience_s`; whether it is held."""
+        held = self.acquire(patience_s)
+        try:
+            yield held
+        finally:
+            if held:
+                self.release()
+
     def release(self) -> None:
         """Give the lock back."""
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)
@@ -64,12 +88,6 @@ class FileLock:
     def close(self) -> None:
         """Close the file, which also releases the lock."""
         os.close(self._descriptor)
-
-    def __enter__(self) -> None:
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
 
 _fence = threading.Lock()

@@ -29,7 +29,7 @@ class Waiting:
     deadline: NDArray[np.float64]
     cancelled: NDArray[np.bool_]
     attempts: NDArray[np.uint32]
-    """How often a worker died while it scored this entry."""
+    """Above 0 where a worker died while it scored this entry."""
 
 
 @dataclass(frozen=True, slots=True)

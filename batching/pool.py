@@ -19,8 +19,8 @@ import msgspec
 from batching.awake import Watch
 from batching.board import WorkerState, WorkerView
 from batching.lifeline import Lifeline
-from batching.queue import Queue
-from batching.restart import Action, ChildView, Policy, exit_words, next_action
+from batching.queue import FAULT, KILL, Queue
+from batching.restart import Action, ChildView, Policy, ended_from_outside, exit_words, next_action
 from batching.worker import EXIT_CANNOT_LOAD, WorkerConfig
 
 logger = logging.getLogger("rerankd.pool")
@@ -141,11 +141,13 @@ class Pool:
 
     def _bury(self, child: _Child, worker: WorkerView, now: float) -> None:
         """The process has ended: take its leases back and decide whether it was a crash in a row."""
-        if child.process is None or child.process.returncode is None:
+        if child.process is None or (code := child.process.returncode) is None:
             return
-        code, child.process = child.process.returncode, None
-        child.ended_at = now
-        reaped = self.queue.reap(child.slot)
+        outside = ended_from_outside(code) and not child.killed_for
+        reaped = self.queue.reap(child.slot, blame=KILL if outside else FAULT)
+        if reaped is None:  # somebody holds the claim: if it is a worker that stands still, it is found out meanwhile
+            return
+        child.process, child.ended_at = None, now
         if code == 0 and self.stopping:
             return
         child.crashes = 1 if worker.batches > child.batches_before else child.crashes + 1

@@ -22,8 +22,12 @@ from batching.states import LEASED, WAITING, Actor, Failure, IllegalMove, State,
 from batching.types import Float32s, Pack
 from batching.waiting import Found, find_waiting
 
-MAX_ATTEMPTS = 2
-"""How many workers an entry may have crashed before it fails."""
+FAULT, KILL, ENOUGH = 2, 1, 4
+"""What speaks against an entry, as its `attempts` count: a worker that crashed or hung with it on the device, or one that somebody else
+seems to have killed; from ENOUGH on it fails. So two crashes do, and an innocent entry outlives more kills than will ever hit it.
+"""
+CLAIM_PATIENCE_S = 0.1
+"""A plan takes less than a millisecond; whoever holds the claim for longer stands still, and must not make others stand still."""
 
 
 class Queue:
@@ -47,24 +51,35 @@ class Queue:
         return any(len(arena.in_state(WAITING)) for arena in self.arenas)
 
     def lease(self, worker: int, limits: Limits, now: float) -> Lease | None:
-        """Plan a batch and take its entries for `worker`; drops on the way what nobody waits for. None when nothing is to be had."""
-        with self._claim:
+        """Plan a batch and take its entries for `worker`; drops on the way what nobody waits for.
+
+        None when nothing is to be had, or when the claim was not to be had for CLAIM_PATIENCE_S.
+        """
+        if not self._claim.acquire(CLAIM_PATIENCE_S):
+            return None
+        try:
             found = find_waiting(self.arenas)
             if found is None:
                 return None
             chosen = plan(found.waiting, limits, now, self.board.virtual_time)
             self._drop(found, chosen.drop)
-            shares = []
-            for arena, which in found.by_arena(chosen.take):
-                rows, table = found.rows[which], self.arenas[arena].rows
-                table["worker"][rows] = worker
-                table["started"][rows] = 0
-                table["leased_at"][rows] = now
-                if self._moved(arena, rows, State.WAITING, State.LEASED, Actor.CLAIMER):
-                    shares.append(Share(arena, rows, found.table[which]))
+            shares = self._take(found, chosen.take, worker, now)
             self.board.virtual_time = chosen.virtual_time
+        finally:
+            self._claim.release()
         self._ring_owners(found.arenas[chosen.drop])
-        return self._without_corrupt(Lease(tuple(shares), now))
+        return self._without_corrupt(Lease(shares, now))
+
+    def _take(self, found: Found, chosen: Rows, worker: int, now: float) -> tuple[Share, ...]:
+        shares = []
+        for arena, which in found.by_arena(chosen):
+            rows, table = found.rows[which], self.arenas[arena].rows
+            table["worker"][rows] = worker
+            table["started"][rows] = 0
+            table["leased_at"][rows] = now
+            if self._moved(arena, rows, State.WAITING, State.LEASED, Actor.CLAIMER):
+                shares.append(Share(arena, rows, found.table[which]))
+        return tuple(shares)
 
     def _without_corrupt(self, lease: Lease) -> Lease | None:
         """The lease without rows that can't be true; those fail."""
@@ -78,13 +93,20 @@ class Queue:
         return Lease(tuple(good), lease.leased_at) if good else None
 
     def drop_unwanted(self, now: float) -> int:
-        """Drop expired and cancelled entries without leasing any: what the supervisor does while no worker can. How many."""
-        with self._claim:
+        """Drop expired and cancelled entries without leasing any: what the supervisor does while no worker can. How many.
+
+        0, too, when somebody else holds the claim.
+        """
+        if not self._claim.try_acquire():
+            return 0
+        try:
             found = find_waiting(self.arenas)
             if found is None:
                 return 0
             drop = plan(found.waiting, Limits(0), now, self.board.virtual_time).drop
             self._drop(found, drop)
+        finally:
+            self._claim.release()
         self._ring_owners(found.arenas[drop])
         return len(drop)
 
@@ -124,7 +146,7 @@ class Queue:
     def give_back(self, lease: Lease, *, suspect: bool) -> None:
         """Return the entries to WAITING; as suspects, to be scored alone, when their batch failed."""
         for share in lease.shares if suspect else ():
-            self.arenas[share.arena].rows["attempts"][share.rows[self._held(share)]] += 1
+            self.arenas[share.arena].rows["attempts"][share.rows[self._held(share)]] += FAULT
         self._finish(lease, State.WAITING)
         self.ring_workers()
 
@@ -142,16 +164,21 @@ class Queue:
                 continue
             self._ringer.ring(self._owner_bells[share.arena])
 
-    def reap(self, worker: int) -> int:
+    def reap(self, worker: int, *, blame: int = FAULT) -> int | None:
         """Take the leases of a dead worker back: entries return to WAITING, those that were on the device as suspects; how many.
 
-        An entry that crashed its worker MAX_ATTEMPTS times fails. The caller knows that the worker's process has ended.
+        An entry that has ENOUGH `blame` fails. The caller knows that the worker's process has ended. None when somebody else holds the
+        claim: then nothing was done, and the caller comes again.
         """
+        if not self._claim.try_acquire():
+            return None
         reaped = 0
-        with self._claim:
+        try:
             for index in range(len(self.arenas)):
                 while (rows := self._leased_by(index, worker)).size:
-                    reaped += self._reap(index, rows)
+                    reaped += self._reap(index, rows, blame)
+        finally:
+            self._claim.release()
         if reaped:
             self._ring_owners(np.arange(len(self.arenas)))
             self.ring_workers()
@@ -163,12 +190,12 @@ class Queue:
         mine: NDArray[np.intp] = rows[arena.rows["worker"][rows] == worker]
         return mine
 
-    def _reap(self, index: int, rows: NDArray[np.intp]) -> int:
+    def _reap(self, index: int, rows: NDArray[np.intp], blame: int) -> int:
         """Move a dead worker's rows of one arena on; how many went."""
         fields = self.arenas[index].rows
-        fields["attempts"][rows] += fields["started"][rows]
+        fields["attempts"][rows] += blame * (fields["started"][rows] != 0).astype(np.uint32)
         fields["started"][rows] = 0
-        spent = fields["attempts"][rows] >= MAX_ATTEMPTS
+        spent = fields["attempts"][rows] >= ENOUGH
         fields["failure"][rows[spent]] = Failure.WORKER_LOST
         moves = ((rows[spent], State.FAILED), (rows[~spent], State.WAITING))
         return sum(len(which) for which, new in moves if self._moved(index, which, State.LEASED, new, Actor.REAPER))

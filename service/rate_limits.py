@@ -21,6 +21,9 @@ from batching.files import FileLock, create
 ROWS = 4096
 """Callers remembered at once; the one that was quiet the longest in its neighbourhood makes room for a new one."""
 NEIGHBOURHOOD = 8
+LOCK_PATIENCE_S = 0.005
+"""Whoever holds the lock for longer stands still; a count that is off by one then is better than an event loop that stands still too."""
+START_PATIENCE_S = 1.0
 BURST_S = 10.0
 """Seconds of its rate that a caller may save up."""
 
@@ -32,7 +35,7 @@ class RateLimits:
 
     def __init__(self, requests_per_s: float, tokens_per_s: float, directory: Path | None = None) -> None:
         self._rates = (requests_per_s, tokens_per_s)
-        self._lock: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+        self._lock: FileLock | None = None
         self._rows = np.zeros(ROWS, ROW)
         if self.on and directory is not None:
             self._lock = FileLock(directory / "rates.lock")
@@ -66,7 +69,7 @@ class RateLimits:
     def _row(self, caller: str) -> Iterator[np.void]:
         number = int.from_bytes(hashlib.blake2b(caller.encode("utf-8", "replace"), digest_size=8).digest(), "little") or 1
         now = time.monotonic()
-        with self._lock:
+        with self._lock.hold(LOCK_PATIENCE_S) if self._lock else contextlib.nullcontext():
             row = self._rows[_place(self._rows, number)]
             refill(row, number, now, self._rates)
             yield row
@@ -94,8 +97,8 @@ def _place(rows: np.ndarray[tuple[int], np.dtype[np.void]], caller: int) -> int:
     return next((spot for spot in spots if int(rows["caller"][spot]) == caller), min(spots, key=lambda spot: float(rows["seen"][spot])))
 
 
-def _shared_rows(path: Path, lock: contextlib.AbstractContextManager[None]) -> np.ndarray[tuple[int], np.dtype[np.void]]:
-    with lock:
+def _shared_rows(path: Path, lock: FileLock) -> np.ndarray[tuple[int], np.dtype[np.void]]:
+    with lock.hold(START_PATIENCE_S):
         if not path.exists():
             create(path, ROWS * ROW.itemsize)
     with path.open("r+b") as file:

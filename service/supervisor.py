@@ -155,7 +155,7 @@ class Supervisor:
 
     def _failed(self) -> str | None:
         """Why this start can't succeed, if that is so."""
-        return next((reason for part in (*self._pools, self._http) if (reason := part.failed())), None)
+        return next(filter(None, [*(pool.failed() for pool in self._pools), self._http.failed()]), None)
 
     def _standing(self) -> Standing:
         models = [

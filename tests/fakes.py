@@ -106,6 +106,8 @@ def misbehave(mode: str) -> None:
     """Do what the mode says."""
     if mode == "exit":
         os._exit(3)
+    if mode == "killed":
+        signal.raise_signal(signal.SIGKILL)
     if mode == "segfault":
         signal.raise_signal(signal.SIGSEGV)
     if mode == "raise":

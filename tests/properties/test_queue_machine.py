@@ -10,11 +10,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
+from batching.bury import bury
 from batching.cut import Cut
 from batching.errors import StartError
 from batching.owner import Owner, Stamp
 from batching.planner import Limits
-from batching.queue import MAX_ATTEMPTS
+from batching.queue import ENOUGH, FAULT, KILL
 from batching.states import Failure, State
 from batching.types import Sequences
 from tests.fakes import expected, known_scores
@@ -81,18 +82,18 @@ class QueueAgainstList(QueueModel):
         else:
             self.queue.give_back(held.lease, suspect=how != "give back")
             for entry in held.entries if how != "give back" else []:
-                entry.attempts += entry.state is State.LEASED
+                entry.attempts += FAULT * (entry.state is State.LEASED)
             self.move(held, State.WAITING)
 
-    @rule(worker=workers)
-    def crash(self, worker: int) -> None:
+    @rule(worker=workers, blame=st.sampled_from([FAULT, KILL]))
+    def crash(self, worker: int, blame: int) -> None:
         """A worker dies and is reaped: its entries wait again or, after too many crashes, fail. Its leases are kept for late answers."""
         mine = [entry for entry in self.entries if entry.state is State.LEASED and entry.worker == worker]
-        assert self.queue.reap(worker) == len(mine)
+        assert self.queue.reap(worker, blame=blame) == len(mine)
         for entry in mine:
-            entry.attempts += entry.started
+            entry.attempts += blame * entry.started
             entry.started = False
-            entry.state = State.FAILED if entry.attempts >= MAX_ATTEMPTS else State.WAITING
+            entry.state = State.FAILED if entry.attempts >= ENOUGH else State.WAITING
         self.stale += [held for held in self.leases if held.worker == worker]
         self.leases = [held for held in self.leases if held.worker != worker]
 
@@ -155,6 +156,15 @@ class QueueAgainstList(QueueModel):
                 entry.awaited &= entry.owner != index
 
     @rule(index=owners)
+    def owner_is_buried(self, index: int) -> None:
+        """Its parent sees that it is dead: what it left is cancelled. While it lives nothing is."""
+        left = [entry for entry in self.entries if entry.owner == index and entry.state <= State.LEASED]
+        alive = self.owners[index] is not None
+        assert bury(self.directory, index) == (0 if alive else len(left))
+        for entry in left if not alive else []:
+            entry.cancelled = True
+
+    @rule(index=owners)
     def owner_comes(self, index: int) -> None:
         """A successor takes over: what ended is free, the rest is to be dropped. While the owner lives nobody can take over."""
         if self.owners[index] is not None:
@@ -180,7 +190,7 @@ class QueueAgainstList(QueueModel):
             if owner is None:
                 self.owner_comes(index)
         for worker in range(WORKERS):
-            self.crash(worker)
+            self.crash(worker, FAULT)
         while any(entry.state is State.WAITING for entry in self.entries):
             self.lease(0, suspects=True)
             for held in self.leases:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -43,9 +44,25 @@ def test_a_lock_has_one_holder(tmp_path: Path) -> None:
     first.release()
     assert second.try_acquire()
     second.close()
-    with first:
+    with first.hold(0.0) as held:
+        assert held
         assert not FileLock(tmp_path / "lock").try_acquire()
     assert first.try_acquire()
+
+
+def test_a_lock_is_not_waited_for_without_limit(tmp_path: Path) -> None:
+    """A holder that stands still costs whoever wants it the patience they have; one that lets go in time, no more than that takes."""
+    holder, other = FileLock(tmp_path / "lock"), FileLock(tmp_path / "lock")
+    assert holder.try_acquire()
+    began = time.monotonic()
+    assert not other.acquire(0.1)
+    assert 0.1 <= time.monotonic() - began < 1.0
+    with other.hold(0.05) as held:
+        assert not held
+    threading.Timer(0.05, holder.release).start()
+    assert other.acquire(10.0)
+    assert time.monotonic() - began < 5.0
+    other.close()
 
 
 def test_a_bell_wakes_its_listener(short_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from batching.arena import ArenaShape
 from batching.board import BoardShape
 from batching.cut import Cut
 from batching.errors import StartError, TooLarge
+from batching.files import FileLock
 from batching.lease import Corrupt, Lease
 from batching.owner import Ended, Owner, Stamp
 from batching.planner import Limits
-from batching.queue import Queue
+from batching.queue import FAULT, KILL, Queue
 from batching.queue_files import QueueShape, make_queue, queue_shape
 from batching.states import LEASED, WAITING, Failure, State
 from batching.types import Sequences
@@ -171,7 +173,7 @@ def test_a_suspect_that_kills_again_fails_and_others_do_not(owner: Owner[str], q
     put(owner, SECOND, "behind", tag=1)
     leased(queue)
     assert queue.reap(0) == 2
-    assert queue.arenas[0].rows["attempts"][:2].tolist() == [1, 0]
+    assert queue.arenas[0].rows["attempts"][:2].tolist() == [FAULT, 0]
     alone = leased(queue)
     assert alone.suspect
     assert alone.entries == 1
@@ -181,6 +183,36 @@ def test_a_suspect_that_kills_again_fails_and_others_do_not(owner: Owner[str], q
     found = answers(owner)
     assert found["poison"].failure == Failure.WORKER_LOST
     assert found["behind"].state is State.DONE
+
+
+@pytest.mark.parametrize(("blames", "fails"), [([KILL] * 3, False), ([KILL] * 4, True), ([FAULT, KILL], False), ([FAULT, FAULT], True)])
+def test_kills_from_outside_speak_less_against_an_entry(owner: Owner[str], queue: Queue, blames: list[int], fails: bool) -> None:
+    """Two crashes with it on the device fail an entry; kills from outside only when there are too many for chance."""
+    put(owner, FIRST)
+    for blame in blames:
+        queue.start(leased(queue))
+        assert queue.reap(0, blame=blame) == 1
+    if not fails:
+        complete(queue, leased(queue))
+    assert answers(owner)["caller"].state is (State.FAILED if fails else State.DONE)
+
+
+def test_a_reaper_does_not_wait(owner: Owner[str], queue: Queue, directory: Path) -> None:
+    """While somebody else holds the claim nothing is reaped, dropped or leased, and nobody waits for long; later all of it is done."""
+    put(owner, FIRST)
+    leased(queue)
+    put(owner, SECOND)
+    owner.cancel(1)
+    holder = FileLock(directory / "claim")
+    assert holder.try_acquire()
+    began = time.monotonic()
+    assert queue.reap(0) is None
+    assert queue.drop_unwanted(NOW) == 0
+    assert queue.lease(1, ALL, NOW) is None
+    assert time.monotonic() - began < 1.0
+    holder.close()
+    assert queue.reap(0) == 1
+    assert queue.drop_unwanted(NOW) == 1
 
 
 def test_a_reaper_takes_only_the_dead_workers_leases(owner: Owner[str], queue: Queue) -> None:
