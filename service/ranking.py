@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from service.windows import Windows, best, split
 
 ANY = 1 << 20
 """Windows of a document, where their number is not limited."""
+_DOCUMENT = re.compile(r"documents\[(\d+)\]")
 NO_NUMBER = "the model's score is not a finite number"
 
 
@@ -79,7 +81,25 @@ def plan(request: RerankRequest, model: Model, settings: Settings) -> Plan:
 
 
 def prepare(plan: Plan) -> Prepared:
-    """Tokenize a plan; blocks. Raises InvalidRequest for what is too long and may not be cut."""
+    """Tokenize a plan; blocks. Raises InvalidRequest for what is too long and may not be cut, by the name that the caller gave it."""
+    try:
+        return _prepare(plan)
+    except InvalidRequest as error:
+        raise _renamed(error, plan) from error
+
+
+def _renamed(error: InvalidRequest, plan: Plan) -> InvalidRequest:
+    found = _DOCUMENT.fullmatch(error.field or "")
+    if found is None:
+        return error
+    request = plan.request
+    name = request.name_of(
+        request.documents.index(plan.documents[int(found[1])])
+    )  # repeats, and what is known already, are not in the plan
+    return type(error)(str(error).replace(found[0], name, 1), name)
+
+
+def _prepare(plan: Plan) -> Prepared:
     request, encoder = plan.request, plan.model.encoder
     if plan.chunked:
         windows = split(encoder, request, plan.documents, plan.max_length)

@@ -37,6 +37,13 @@ class RerankRequest(msgspec.Struct, frozen=True, kw_only=True):
     long: Long | None = None
     chunk_overlap: int | None = None
     max_chunks: int | None = None
+    named: str = "documents[{}]"
+    """What the caller calls a document, `{}` being its number; `numbers`: which, where they are not those of `documents`."""
+    numbers: list[int] | None = None
+
+    def name_of(self, index: int) -> str:
+        """Return the field of document `index` as the caller sent it."""
+        return self.named.format(self.numbers[index] if self.numbers else index)
 
 
 class Timings(msgspec.Struct, frozen=True, kw_only=True):

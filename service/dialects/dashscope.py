@@ -52,7 +52,7 @@ def decode(body: Body, call: Call) -> Decoded:
     texts = documents.read(found, "input.documents", call.max_documents)
     with inside("parameters"):
         echo, raw = flag(wanted.return_documents, "return_documents"), options.wants_raw(wanted)
-        ranked = options.request(wanted, query, texts, common.top_n(wanted))
+        ranked = options.request(wanted, query, texts, common.top_n(wanted), "input.documents[{}]")
     ranked = msgspec.structs.replace(ranked, model=name(body.model, "model"))
     return Decoded((ranked,), partial(_encode, given=found if echo else None, texts=texts, raw=raw))
 

@@ -47,7 +47,7 @@ def decode(body: Body, call: Call) -> Decoded:
     if body.model is None:
         prefix = next((prefix for prefix in _PREFIXES if call.path.startswith(prefix)), None)
         body.model = call.path.removeprefix(prefix) if prefix else None
-    requests, places = group(body, list(zip(queries, documents, strict=True)))
+    requests, places = group(body, list(zip(queries, documents, strict=True)), "documents[{}]")
     return Decoded(requests, partial(_encode, places=places))
 
 

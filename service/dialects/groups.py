@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from service.dialects import options
 from service.dialects.body import Body
 from service.schemas import RerankRequest
@@ -12,15 +14,19 @@ Place = tuple[int, int]
 """Where a pair's score is found: which result, which document of it."""
 
 
-def group(body: Body, pairs: Sequence[tuple[str, str]]) -> tuple[tuple[RerankRequest, ...], list[Place]]:
-    """Requests for all pairs, and per pair, in order, its place."""
+def group(body: Body, pairs: Sequence[tuple[str, str]], named: str) -> tuple[tuple[RerankRequest, ...], list[Place]]:
+    """Requests for all pairs, and per pair, in order, its place. `named`: what the caller calls the document of pair `{}`."""
     numbers: dict[str, int] = {}
     documents: list[list[str]] = []
+    origins: list[list[int]] = []
     places = []
-    for query, document in pairs:
+    for origin, (query, document) in enumerate(pairs):
         number = numbers.setdefault(query, len(documents))
         if number == len(documents):
             documents.append([])
+            origins.append([])
         places.append((number, len(documents[number])))
         documents[number].append(document)
-    return tuple(options.request(body, query, documents[number]) for query, number in numbers.items()), places
+        origins[number].append(origin)
+    requests = (options.request(body, query, documents[number]) for query, number in numbers.items())
+    return tuple(msgspec.structs.replace(one, named=named, numbers=found) for one, found in zip(requests, origins, strict=True)), places

@@ -49,7 +49,7 @@ def decode(body: Body, call: Call) -> Decoded:
     best = _TOP_K if top_k is None else top_k
     echo = flag(body.return_input, "return_input")
     encode = partial(_encode, given=body.input if echo else None, top_k=best or len(texts), raw=options.wants_raw(body))
-    return Decoded((options.request(body, query, texts, best),), encode)
+    return Decoded((options.request(body, query, texts, best, "input[{}]"),), encode)
 
 
 def _encode(results: Sequence[RerankResult], *, given: list[Any] | None, top_k: int, raw: bool) -> Answer:

@@ -41,7 +41,7 @@ def decode(body: Body, call: Call) -> Decoded:
     """Read a ranking call; raises InvalidRequest, TooLarge."""
     passages = array(body.passages, "passages", call.max_documents)
     texts = [_text(item, f"passages[{index}]") for index, item in enumerate(passages)]
-    return Decoded((options.request(body, text(body.query, "query"), texts, common.top_n(body)),), _encode)
+    return Decoded((options.request(body, text(body.query, "query"), texts, common.top_n(body), "passages[{}]"),), _encode)
 
 
 def _text(item: Any, field: str) -> str:

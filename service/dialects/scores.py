@@ -60,13 +60,13 @@ def decode_pair(body: Body, call: Call) -> Decoded:
         complete(results)
         return Answer(PairAnswer(numbers(results[0], not normalize)[0], normalize, len(query), len(passage)))
 
-    return Decoded((options.request(body, query, [passage]),), encode)
+    return Decoded((options.request(body, query, [passage], named="passage"),), encode)
 
 
 def decode_batch(body: Body, call: Call) -> Decoded:
     """Read pairs; raises InvalidRequest, TooLarge."""
     items = array(body.pairs, "pairs", call.max_documents)
-    requests, places = group(body, [_pair(item, f"pairs[{index}]") for index, item in enumerate(items)])
+    requests, places = group(body, [_pair(item, f"pairs[{index}]") for index, item in enumerate(items)], "pairs[{}].passage")
     return Decoded(requests, partial(_encode_batch, places=places, normalize=flag(body.normalize, "normalize")))
 
 
@@ -80,7 +80,7 @@ def decode_query(body: Body, call: Call) -> Decoded:
         values = numbers(results[0], not normalize)
         return Answer(QueryAnswer([RankedPassage(passages[index], values[index]) for index in results[0].order]))
 
-    return Decoded((options.request(body, query, passages, whole(body.top_n, "top_n", 0)),), encode)
+    return Decoded((options.request(body, query, passages, whole(body.top_n, "top_n", 0), "passages[{}]"),), encode)
 
 
 def _pair(item: Any, field: str) -> tuple[str, str]:

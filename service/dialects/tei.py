@@ -65,7 +65,8 @@ def decode_vertex(body: Body, call: Call) -> Decoded:
     for index, item in enumerate(instances):
         instance = convert(item, f"instances[{index}]")
         with inside(f"instances[{index}]"):
-            calls.append(_rank(instance, call))
+            ranked, encode_one = _rank(instance, call)
+        calls.append((msgspec.structs.replace(ranked, named=f"instances[{index}].texts[{{}}]"), encode_one))
     requests = tuple(ranked for ranked, _ in calls)
     check_count(sum(len(ranked.documents) for ranked in requests), "instances", call.max_documents)
 
@@ -80,7 +81,7 @@ def decode_predict(body: Body, call: Call) -> Decoded:
     inputs = array(body.inputs, "inputs", call.max_documents)
     single = isinstance(inputs[0], str)
     pairs = [_pair(item, f"inputs[{index}]") for index, item in enumerate([inputs] if single else inputs)]
-    requests, places = group(body, pairs)
+    requests, places = group(body, pairs, "inputs[1]" if single else "inputs[{}][1]")
     raw = flag(body.raw_scores, "raw_scores")
 
     def encode(results: Sequence[RerankResult]) -> Answer:
@@ -98,7 +99,7 @@ def _rank(body: Body, call: Call) -> tuple[RerankRequest, Callable[[RerankResult
         raise EmptyTexts("`texts` cannot be empty", "texts")
     texts = strings(body.texts, "texts", call.max_documents)
     echo, raw = flag(body.return_text, "return_text"), flag(body.raw_scores, "raw_scores")
-    return options.request(body, query, texts), partial(_ranks, texts=texts if echo else None, raw=raw)
+    return options.request(body, query, texts, named="texts[{}]"), partial(_ranks, texts=texts if echo else None, raw=raw)
 
 
 def _ranks(result: RerankResult, *, texts: list[str] | None, raw: bool) -> list[TeiRank]:

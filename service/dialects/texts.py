@@ -44,7 +44,7 @@ def decode(body: Body, call: Call) -> Decoded:
     texts = strings(body.texts, "texts", call.max_documents)
     field = "return_documents" if body.return_texts is None else "return_texts"
     echo = flag(getattr(body, field), field, True)
-    ranked = options.request(body, query, texts, common.top_n(body))
+    ranked = options.request(body, query, texts, common.top_n(body), "texts[{}]")
     return Decoded((ranked,), partial(_encode, texts=texts if echo else None, raw=options.wants_raw(body)))
 
 

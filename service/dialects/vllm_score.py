@@ -62,7 +62,8 @@ def decode(body: Body, call: Call) -> Decoded:
     if len(left) not in (1, len(right)):
         raise InvalidRequest(f"{first}: expected 1 or as many as {second} ({len(right)}), got {len(left)}", first)
     check_count(len(right), second, call.max_documents)
-    requests, places = group(body, list(zip(left * len(right) if len(left) == 1 else left, right, strict=True)))
+    named = f"{second}[{{}}]" if isinstance(getattr(body, second), list) else second
+    requests, places = group(body, list(zip(left * len(right) if len(left) == 1 else left, right, strict=True)), named)
     return Decoded(requests, partial(_encode, places=places, raw=options.wants_raw(body)))
 
 

@@ -88,7 +88,8 @@ class FakeEncoder:
         bodies = [document.split() for document in documents]
         truncated = np.array([len(body) > room for body in bodies], np.bool_)
         if truncated.any() and not truncate:
-            raise InvalidRequest(f"documents[{int(np.argmax(truncated))}]: too long for max_length {limit}", "documents")
+            name = f"documents[{int(np.argmax(truncated))}]"
+            raise InvalidRequest(f"{name} is too long for max_length {limit}", name)
         rows = [[len(word) for word in asked] + [0] + [len(word) for word in body[: max(room, 0)]] for body in bodies]
         lengths = np.array([len(row) for row in rows], np.int32)
         ids = np.array([token for row in rows for token in row], np.int32)

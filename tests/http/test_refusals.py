@@ -186,3 +186,36 @@ def test_not_ready_is_said_before_work(client: Client, model: FakeModel) -> None
     """Readiness is false while the only worker starts."""
     model.client.workers = [worker(state="starting")]
     assert client.get("/health/ready").status_code == 503
+
+
+LONG = "word " * 200
+OFF = {"truncate": False}
+TOO_LONG: list[tuple[str, dict[str, Any], str]] = [
+    ("/rerank", {"query": "a", "documents": ["b", LONG], "model": "m", **OFF}, "documents[1]"),
+    ("/rerank", {"query": "a", "documents": ["b", "b", "c", "b", LONG, LONG], "model": "m", **OFF}, "documents[4]"),
+    ("/rerank", {"query": "a", "texts": ["b", LONG], **OFF}, "texts[1]"),
+    ("/v1/reranking", {"query": "a", "texts": ["b", LONG], **OFF}, "texts[1]"),
+    ("/vertex", {"instances": [{"query": "a", "texts": ["b"]}, {"query": "a", "texts": ["b", LONG], **OFF}]}, "instances[1].texts[1]"),
+    ("/predict", {"inputs": [["a", "b"], ["c", "d"], ["a", LONG]], **OFF}, "inputs[2][1]"),
+    ("/predict", {"inputs": ["a", LONG], **OFF}, "inputs[1]"),
+    ("/v1/ranking", {"query": {"text": "a"}, "passages": [{"text": "b"}, {"text": LONG}], "truncate": "NONE"}, "passages[1]"),
+    ("/rerank/query", {"query": "a", "passages": ["b", LONG], **OFF}, "passages[1]"),
+    ("/v1/reranking", {"query": "a", "input": ["b", LONG], "model": "m", **OFF}, "input[1]"),
+    ("/score", {"text_1": "a", "text_2": ["b", LONG], "model": "m", **OFF}, "text_2[1]"),
+    ("/score", {"text_1": "a", "text_2": LONG, "model": "m", **OFF}, "text_2"),
+    (
+        "/api/v1/services/rerank/text-rerank/text-rerank",
+        {"model": "m", "input": {"query": "a", "documents": ["b", LONG]}, "parameters": OFF},
+        "input.documents[1]",
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "body", "named"), TOO_LONG, ids=[f"{path} {named}" for path, _, named in TOO_LONG])
+def test_what_is_too_long_is_called_as_the_caller_called_it(client: Client, path: str, body: dict[str, Any], named: str) -> None:
+    """With truncation off, the refusal begins with the field that was sent: repeats and pairs of several queries counted as they came."""
+    answer = client.post(path, json=body)
+    assert answer.status_code in (400, 422, 413), answer.text
+    told = answer.json()
+    text = told.get("detail") or told.get("error") or told.get("message")
+    assert (text["message"] if isinstance(text, dict) else text).startswith(f"{named} is too long"), told
