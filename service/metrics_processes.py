@@ -4,42 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.metrics_core import Metric
-from prometheus_client.registry import Collector
-
+from service.exposition import TOTAL, Family, labels, series
 from service.processes import Processes
 
+RESTARTS, LOOPS, LOOPING = "rerankd_http_process_restarts", "rerankd_http_process_crash_loops", "rerankd_http_process_crash_looping"
 
-class ProcessCollector(Collector):  # type: ignore[misc]  # the client library's types are not looked at
+
+class ProcessCollector:
     """Gives how often each HTTP process was started again and why, and whether it is in a crash loop."""
 
     def __init__(self, processes: Processes) -> None:
         self._processes = processes
 
-    def collect(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[Family]:
         """Read the table once and give all families."""
-        restarts = CounterMetricFamily(
-            "rerankd_http_process_restarts",
-            "Times an HTTP process was started again: after a crash, killed by somebody else, stuck, or because it refused to start.",
-            labels=["process", "reason"],
-        )
-        loops = CounterMetricFamily(
-            "rerankd_http_process_crash_loops", "Times an HTTP process crashed too often in a row.", labels=["process"]
-        )
-        looping = GaugeMetricFamily(
-            "rerankd_http_process_crash_looping",
-            "1 while an HTTP process crashes again and again, and readiness is false for it.",
-            labels=["process"],
-        )
-        for one in self._processes.view():
-            name = str(one.index)
-            for cause, times in one.restarts.items():
-                restarts.add_metric([name, cause.value], times)
-            loops.add_metric([name], one.crash_loops)
-            looping.add_metric([name], one.looping)
-        return [restarts, loops, looping]
-
-    def describe(self) -> Iterable[Metric]:
-        """Give nothing: the names are fixed here and clash with none."""
-        return ()
+        views = [(str(one.index), one) for one in self._processes.view()]
+        restarts = [
+            (series(RESTARTS + TOTAL, labels(process=index, reason=cause.value)), float(times))
+            for index, one in views
+            for cause, times in one.restarts.items()
+        ]
+        loops = [(series(LOOPS + TOTAL, labels(process=index)), float(one.crash_loops)) for index, one in views]
+        looping = [(series(LOOPING, labels(process=index)), float(one.looping)) for index, one in views]
+        yield Family(RESTARTS, "Times an HTTP process was started again: after a crash, killed, stuck, or because it refused to start.",
+                     "counter", restarts)  # fmt: skip
+        yield Family(LOOPS, "Times an HTTP process crashed too often in a row.", "counter", loops)
+        yield Family(LOOPING, "1 while an HTTP process crashes again and again; readiness is false then.", "gauge", looping)
