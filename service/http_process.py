@@ -80,7 +80,7 @@ def build(directory: Path, index: int, plan: ServicePlan) -> Litestar:
 def server(app: Any, settings: Settings, listener: socket.socket, header_timeout_s: float = HEADER_TIMEOUT_S) -> Any:
     """Granian, embedded, on a socket that somebody else bound."""
     from granian._granian import SocketHolder  # the public modules only make sockets of their own
-    from granian.constants import HTTPModes, Interfaces
+    from granian.constants import HTTPModes, Interfaces, SSLProtocols
     from granian.http import HTTP1Settings
     from granian.server.embed import Server
 
@@ -104,6 +104,7 @@ def server(app: Any, settings: Settings, listener: socket.socket, header_timeout
         log_enabled=False,
         ssl_cert=Path(settings.tls_cert) if settings.tls_cert else None,
         ssl_key=Path(settings.tls_key) if settings.tls_key else None,
+        ssl_protocol_min=SSLProtocols.tls12 if settings.tls_min == "1.2" else SSLProtocols.tls13,
     )
 
 

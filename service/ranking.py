@@ -93,9 +93,7 @@ def _renamed(error: InvalidRequest, plan: Plan) -> InvalidRequest:
     if found is None:
         return error
     request = plan.request
-    name = request.name_of(
-        request.documents.index(plan.documents[int(found[1])])
-    )  # repeats, and what is known already, are not in the plan
+    name = request.name_of(request.documents.index(plan.documents[int(found[1])]))  # not in the plan: repeats, and what is known already
     return type(error)(str(error).replace(found[0], name, 1), name)
 
 

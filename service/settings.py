@@ -54,6 +54,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     workers: Annotated[int, About("HTTP processes.", ge=1, le=256)] = 1
     tls_cert: Annotated[str | None, About("TLS certificate file (PEM); needs TLS_KEY.", none="none")] = None
     tls_key: Annotated[str | None, About("TLS private key file (PEM); needs TLS_CERT.", none="none")] = None
+    tls_min: Annotated[Literal["1.2", "1.3"], About("Oldest version of TLS that is spoken.")] = "1.3"
     http2: Annotated[bool, About("Speak HTTP/2 too.")] = False
     cors_origins: Annotated[
         tuple[str, ...],
@@ -100,10 +101,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         About("Workers (model replicas) per device; auto: one on a GPU, one per core on a CPU while the weights fit.", ge=1, le=256),
     ] = None
     dtype: Annotated[
-        Literal["auto", "float32", "bfloat16", "float16", "float8"],
+        Literal["auto", "float32", "bfloat16", "float16", "float8", "int8"],
         About(
             "Number format; auto: bfloat16 on a GPU that has it, float16 on an older one, float32 elsewhere. "
-            "float8: bfloat16 with float8 products, on GPUs of compute capability 8.9 or newer."
+            "float8: bfloat16 with float8 products, on GPUs of compute capability 8.9 or newer. "
+            "int8: int8 products, on CPUs that have them (VNNI), BERT-like encoders only; never chosen by auto."
         ),
     ] = "auto"
     use_fp16: Annotated[bool, About("With DTYPE auto: float16 on GPUs. No effect on a CPU.", alias="USE_FP16")] = False

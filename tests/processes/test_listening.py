@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.http.sockets import live
 from tests.live import START_S, free_port
 
 CALL = {"query": "a river", "documents": ["water flows", "a stone"], "model": "m"}
@@ -116,6 +117,19 @@ def test_tls_and_http2(certificate: tuple[Path, Path]) -> None:
             httpx.get(f"{root}/health", verify=old)
         assert _curl(root, cert, "--http2") == ["200", "2"]
         assert _curl(root, cert, "--http1.1") == ["200", "1.1"]
+
+
+@pytest.mark.parametrize(("oldest", "spoken"), [("1.2", "TLSv1.2"), ("1.3", None)])
+def test_the_oldest_version_is_a_setting(certificate: tuple[Path, Path], oldest: str, spoken: str | None) -> None:
+    """A caller that knows no more than TLS 1.2 is answered where TLS_MIN allows it."""
+    cert, key = certificate
+    old = ssl.create_default_context(cafile=str(cert))
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    with live(tls_cert=str(cert), tls_key=str(key), tls_min=oldest) as one:
+        found = None
+        with contextlib.suppress(ssl.SSLError), one.connect(old) as caller:
+            found = caller.version()  # type: ignore[attr-defined]
+        assert found == spoken
 
 
 def _curl(root: str, cert: Path, version: str) -> list[str]:
