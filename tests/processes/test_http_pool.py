@@ -183,6 +183,7 @@ def test_a_process_that_cannot_come_back_is_told(tmp_path: Path) -> None:
         raise AssertionError("nobody answers")
 
     async def main(service: Service) -> None:
+        await asyncio.sleep(0.3)  # until the supervisor, too, calls the start done
         model.rename(aside)
         service.http_processes()[0].kill()
         async with asyncio.timeout(15):
