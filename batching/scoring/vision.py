@@ -76,9 +76,9 @@ def part(directory: Path, prefix: re.Pattern[str]) -> dict[str, Tensor]:
 
 def fill(card: ModelCard, module: nn.Module, tensors: dict[str, Tensor]) -> None:
     """Load exactly `tensors` into `module`; raises UnsupportedModel and names what does not fit."""
-    wanted = set(module.state_dict())
-    if wanted != set(tensors):
-        raise UnsupportedModel(f"{card.name}: mlp1 should hold {named(sorted(wanted))}, and holds {named(sorted(tensors)) or 'nothing'}")
+    apart = sorted(f"mlp1.{name}" for name in set(module.state_dict()) ^ set(tensors))
+    if apart:
+        raise UnsupportedModel(f"{card.name}: {named(apart)} is missing from its weights, or should not be among them")
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:

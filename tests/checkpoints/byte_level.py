@@ -58,14 +58,14 @@ def qwen_tokenizer(extra: Sequence[str] = (), max_length: int = 131_072) -> PreT
     return tokenizer
 
 
-def llama_tokenizer(max_length: int = 131_072) -> PreTrainedTokenizerBase:
+def llama_tokenizer(max_length: int = 131_072, extra: Sequence[str] = ()) -> PreTrainedTokenizerBase:
     """Llama 3's: `<|begin_of_text|>` in front by its own template, whole words taken before merges (`ignore_merges`)."""
     vocab, merges = bpe(LLAMA_REGEX)
     inner = Tokenizer(models.BPE(vocab=vocab, merges=merges, ignore_merges=True))
     split = pre_tokenizers.Split(Regex(LLAMA_REGEX), behavior="isolated")
     inner.pre_tokenizer = pre_tokenizers.Sequence([split, pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
     inner.decoder = decoders.ByteLevel()
-    special = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<image>"]
+    special = ["<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<image>", *extra]
     inner.add_special_tokens(special)
     begin = inner.token_to_id("<|begin_of_text|>")
     template = processors.TemplateProcessing(

@@ -20,10 +20,12 @@ from transformers import (
     Qwen3ForCausalLM,
     Qwen3ForSequenceClassification,
     Qwen3Model,
+    SiglipVisionConfig,
+    SiglipVisionModel,
 )
 
 from tests.checkpoints.byte_level import gemma_tokenizer, llama_tokenizer, qwen_tokenizer
-from tests.checkpoints.weights import edit_json, save
+from tests.checkpoints.weights import edit_json, randomise, save
 
 JINA_MARKERS = ("<|embed_token|>", "<|rerank_token|>")
 SHAPE: dict[str, Any] = {
@@ -87,9 +89,9 @@ def ctxl(directory: Path, *, seed: int = 0) -> Path:
     return qwen3(directory, seed=seed, tied=False)
 
 
-def nemotron(directory: Path, *, seed: int = 0) -> Path:
+def nemotron(directory: Path, *, seed: int = 0, tokenizer: PreTrainedTokenizerBase | None = None) -> Path:
     """The shape of nvidia/llama-nemotron-rerank-1b-v2: Llama 3.2 with scaled rope, its model_type and class of the published code."""
-    tokenizer = llama_tokenizer()
+    tokenizer = tokenizer or llama_tokenizer()
     rope = {"rope_type": "llama3", "factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0, "original_max_position_embeddings": 64}
     config = LlamaConfig(
         **SHAPE,
@@ -169,17 +171,32 @@ def qwen3_logit_score(directory: Path, *, seed: int = 0) -> Path:
     return directory
 
 
+IMAGE_TOKENS = ("<img>", "<IMG_CONTEXT>", "</img>")
+IMAGE_SIDE = 32
+
+
 def nemotron_vl(directory: Path, *, seed: int = 0) -> Path:
-    """The text side of nvidia/llama-nemotron-rerank-vl-1b-v2 beside a few tensors of its vision side: config nested, names prefixed."""
-    nemotron(directory, seed=seed)
+    """The shape of nvidia/llama-nemotron-rerank-vl-1b-v2: config nested, names prefixed, SigLIP with its unread head, and the projector."""
+    nemotron(directory, seed=seed, tokenizer=llama_tokenizer(10_240, IMAGE_TOKENS))
     tensors = load_file(directory / "model.safetensors")
     renamed = {
         name if name.startswith("score.") else f"model.language_model.{name.removeprefix('model.')}": tensor
         for name, tensor in tensors.items()
     }
-    generator = torch.Generator().manual_seed(seed + 1)
-    renamed["model.vision_model.vision_model.embeddings.patch_embedding.weight"] = torch.randn((8, 3, 4, 4), generator=generator)
-    renamed["model.mlp1.1.weight"] = torch.randn((32, 32), generator=generator)
+    vision = SiglipVisionConfig(
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=IMAGE_SIDE,
+        patch_size=4,
+        num_channels=3,
+    )
+    tower = SiglipVisionModel(vision)
+    projector = torch.nn.Sequential(torch.nn.LayerNorm(64), torch.nn.Linear(64, 32), torch.nn.GELU(), torch.nn.Linear(32, 32))
+    for number, (prefix, module) in enumerate((("model.vision_model.vision_model.", tower), ("model.mlp1.", projector)), 1):
+        randomise(module, seed + number)
+        renamed |= {f"{prefix}{name}": tensor.contiguous() for name, tensor in module.state_dict().items()}
     save_file(renamed, directory / "model.safetensors", metadata={"format": "pt"})
     inner = json.loads((directory / "config.json").read_text("utf-8"))
     outer = {key: inner.pop(key) for key in ("architectures", "auto_map", "pooling", "temperature", "id2label", "label2id")}
@@ -187,8 +204,15 @@ def nemotron_vl(directory: Path, *, seed: int = 0) -> Path:
         "architectures": ["LlamaNemotronVLForSequenceClassification"],
         "model_type": "llama_nemotron_vl_rerank",
         "llm_config": inner,
-        "vision_config": {"model_type": "siglip_vision_model", "hidden_size": 8, "image_size": 512, "patch_size": 16},
+        "vision_config": {**vision.to_diff_dict(), "model_type": "siglip_vision_model"},
         "downsample_ratio": 0.5,
+        "force_image_size": IMAGE_SIDE,
+        "select_layer": -1,
+        "img_context_token_id": llama_tokenizer(10_240, IMAGE_TOKENS).convert_tokens_to_ids("<IMG_CONTEXT>"),
+        "dynamic_image_size": True,
+        "use_thumbnail": True,
+        "max_input_tiles": 4,
+        "prompt_template": "v1",
         "torch_dtype": "float32",
     }
     (directory / "config.json").write_text(json.dumps(outer, indent=1), "utf-8")
