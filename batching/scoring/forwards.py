@@ -17,7 +17,7 @@ from batching.scoring.batch import Batch, Forward, RowRead, read_rows
 from batching.scoring.bodies import packs, read_positions
 from batching.scoring.layout import Layout, lay_out
 from batching.scoring.linears import is_faster, prepack
-from batching.scoring.onednn import PackedEncoder, available, choose, unsupported
+from batching.scoring.onednn import PackedEncoder, available, check_int8, choose, unsupported
 from batching.scoring.onednn.weights import BODIES
 from batching.scoring.options import ForwardChoice, ScoringOptions
 from batching.scoring.packed import PackedForward
@@ -70,15 +70,17 @@ def may_prepack(model_type: str, device: torch.device, dtype: torch.dtype, choic
 def choose_forward(parts: Parts, card: ModelCard, kernel: Kernel, dtype: torch.dtype, options: ScoringOptions) -> Forward:
     """The forward for the body in `parts`, on its device already; raises SettingError when the one asked for does not know the model."""
     base, read = parts.base, parts.reader.read
+    if options.dtype == "int8":
+        return int8_forward(parts, card, dtype)
     if options.forward == "onednn":
-        reason = available(dtype) or unsupported(base) or ("some tokens of its queries are attended to by none" if parts.veils else None)
+        reason = available(dtype) or lacking(parts)
         if reason is not None:
             raise SettingError(f"forward 'onednn' is not possible: {reason}; use 'auto'")
         return OneDnnForward(PackedEncoder(base, dtype, read=read or "all"))
     if not packs(type(base), base.config.model_type):
         speed_up(base, dtype, options.forward)
         return PaddedForward(base)
-    if not may_prepack(base.config.model_type, base.device, dtype, options.forward) or unsupported(base) is not None or parts.veils:
+    if not may_prepack(base.config.model_type, base.device, dtype, options.forward) or lacking(parts) is not None:
         base = base.to(dtype) if base.dtype != dtype else base  # read in float32 where a prepacked encoder came into question
         faster = speed_up(base, dtype, options.forward)
         plain = PackedForward(base, f"{kernel.name}+prepacked" if faster else kernel.name, rounds=base.device.type == "cpu")
@@ -88,6 +90,26 @@ def choose_forward(parts: Parts, card: ModelCard, kernel: Kernel, dtype: torch.d
     probe = partial(run_generic, generic, read, read_positions(base).offset)
     faster = choose(encoder, probe, vocabulary=card.vocab_size, longest=card.max_length, seconds=CHOOSE_S).packed
     return OneDnnForward(encoder) if faster else generic
+
+
+def lacking(parts: Parts) -> str | None:
+    """Why the packed CPU forward does not suit these parts, in one line; None when it does."""
+    return unsupported(parts.base) or ("some tokens of its queries are attended to by none" if parts.veils else None)
+
+
+def int8_forward(parts: Parts, card: ModelCard, dtype: torch.dtype) -> OneDnnForward:
+    """The packed forward with int8 products around `dtype`; raises SettingError for a body that has none, or that int8 does not suit."""
+    base, read = parts.base, parts.reader.read
+    reason = available(dtype, int8=True) or lacking(parts)
+    if reason is not None:
+        raise SettingError(f"{card.name}: dtype 'int8' is not possible: {reason}; use 'auto'")
+    encoder = PackedEncoder(base, dtype, read=read or "all", int8=True)
+    probe = partial(run_generic, PackedForward(base, RUNS.name, rounds=True), read, read_positions(base).offset)
+    try:
+        check_int8(encoder, probe, vocabulary=card.vocab_size, longest=card.max_length)
+    except ValueError as error:
+        raise SettingError(f"{card.name}: {error}; use 'auto' or 'bfloat16'") from error
+    return OneDnnForward(encoder)
 
 
 def speed_up(base: PreTrainedModel, dtype: torch.dtype, choice: ForwardChoice) -> bool:

@@ -11,10 +11,13 @@ from batching.errors import SettingError, UnsupportedModel
 from batching.families.card import ModelCard
 from batching.scoring.attention import RUNS, choose_kernel
 from batching.scoring.bodies import check_rope, read_positions
+from batching.scoring.checkpoint import read_config
 from batching.scoring.drivers import why_no_cuda
 from batching.scoring.float8 import check_float8, scaled_mm, to_float8
 from batching.scoring.forwards import choose_forward, may_prepack
 from batching.scoring.lanes import lane_for
+from batching.scoring.onednn import available
+from batching.scoring.onednn.weights import BODIES
 from batching.scoring.options import DTypeChoice, ScoringOptions
 from batching.scoring.parts import take_apart, token_ids
 from batching.scoring.pictured import PicturedForward, Spots
@@ -34,8 +37,9 @@ def load_scorer(card: ModelCard, options: ScoringOptions) -> PackedScorer:
     device, pictures = open_device(options.device), card.family.pictures
     if options.threads is not None:
         torch.set_num_threads(options.threads)
-    dtype = choose_dtype(device, options.dtype, str(card.config.get("model_type", "")))
-    prepack = may_prepack(str(card.config.get("model_type")), device, dtype, options.forward)
+    model_type = str(read_config(card).model_type)
+    dtype = choose_dtype(device, options.dtype, model_type)
+    prepack = options.dtype == "int8" or may_prepack(model_type, device, dtype, options.forward)
     parts = take_apart(card, torch.float32 if prepack else dtype, options)
     check_rope(card, parts.base.config)
     check_causality(card, parts.base)
@@ -58,7 +62,7 @@ def load_scorer(card: ModelCard, options: ScoringOptions) -> PackedScorer:
         kernel=RUNS if forward.padded else kernel,
         lane=lane_for(device),
         device=str(device),
-        dtype="float8" if options.dtype == "float8" else str(dtype).removeprefix("torch."),
+        dtype=options.dtype if options.dtype in ("float8", "int8") else str(dtype).removeprefix("torch."),
         limits=Limits(positions=read_positions(parts.base), vocabulary=vocabulary, longest=card.max_length),
         spots=spots,
     )
@@ -99,13 +103,15 @@ def open_device(name: str) -> torch.device:
 
 
 def choose_dtype(device: torch.device, choice: DTypeChoice, model_type: str = "") -> torch.dtype:
-    """The body's number type: `choice`, or bfloat16 around float8's products; raises SettingError for float8 where there is none.
+    """The body's number type: `choice`, or what goes around float8's and int8's products; raises SettingError where there are none.
 
     "auto": bfloat16 on CUDA that has it, float16 on older CUDA if the model stands it, float32 on CPU and MPS.
     """
     if choice == "float8":
         check_float8(device)
         return torch.bfloat16
+    if choice == "int8":
+        return int8_dtype(device, model_type)
     if choice != "auto":
         return cast(torch.dtype, getattr(torch, choice))
     if device.type != "cuda":
@@ -113,3 +119,16 @@ def choose_dtype(device: torch.device, choice: DTypeChoice, model_type: str = ""
     if torch.cuda.get_device_capability(device) >= BFLOAT16_CAPABILITY:
         return torch.bfloat16
     return torch.float32 if model_type in FLOAT16_UNSAFE else torch.float16
+
+
+def int8_dtype(device: torch.device, model_type: str) -> torch.dtype:
+    """What attention is computed in around int8 products: bfloat16 where the processor has it. Raises SettingError where int8 is not."""
+    if device.type != "cpu":
+        raise SettingError(f"dtype 'int8' is for the CPU, not {device}; use 'auto' or 'float8'")
+    if model_type not in BODIES:
+        raise SettingError(f"dtype 'int8' is for encoders of these types: {', '.join(sorted(BODIES))}, not {model_type!r}; use 'auto'")
+    dtype = torch.float32 if available(torch.bfloat16) else torch.bfloat16
+    reason = available(dtype, int8=True)
+    if reason is not None:
+        raise SettingError(f"dtype 'int8' is not possible: {reason}; use 'auto'")
+    return dtype

@@ -1,6 +1,6 @@
 """How far every family's raw scores are from its independent reference, by number type, as a markdown table.
 
-    python -m ops.bench.parity [--device cpu|cuda:0] [--dtypes float32,bfloat16,float8]
+    python -m ops.bench.parity [--device cpu|cuda:0] [--dtypes float32,bfloat16,float8,int8]
 
 The checkpoints are the tests' tiny random ones, so the figures are those of the arithmetic, not of trained weights. Needs the `test` extra.
 """
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from batching.scoring.float8 import emulated, to_float8
 from batching.scoring.load import load_scorer
+from batching.scoring.onednn.weights import BODIES
 from batching.scoring.options import ScoringOptions
 from batching.scoring.scorer import PackedScorer
 from batching.types import Sequences
@@ -112,6 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     print(HEADER)
     for name, dtype in itertools.product(asked.families.split(","), asked.dtypes.split(",")):
+        if dtype == "int8" and encoder_of(name).card.config.get("model_type") not in BODIES:
+            continue
         print(measure(name, asked.device, dtype).markdown(), flush=True)
     return 0
 

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from batching.errors import SettingError
+from batching.families.detect import detect
 from batching.scoring.linears import is_faster, prepack, round_rows
-from batching.scoring.load import load_scorer
+from batching.scoring.load import choose_dtype, load_scorer
 from batching.scoring.onednn import available
 from batching.scoring.options import ScoringOptions
+from tests import checkpoints
 from tests.checkpoints import QUERY
 from tests.models.cases import CASES, DRIFT, FLOAT32, PAIRS, encoded, encoder_of, reference_of, scale, scorer_of
 from tests.models.packs import scores
 
-PREPACKED = ("xlm-roberta", "bert", "electra", "jina-v2", "bi-encoder mean", "bi-encoder cls", "bi-encoder last", "colbert")
+PREPACKED = ("xlm-roberta", "bert", "electra", "jina-v2", "bi-encoder mean", "bi-encoder cls", "bi-encoder last", "colbert attended")
 
 
 @pytest.mark.skipif(available() is not None, reason=str(available()))
@@ -61,7 +67,7 @@ def test_a_model_without_packed_forward_says_so(name: str) -> None:
 
 
 @pytest.mark.skipif(available() is not None, reason=str(available()))
-@pytest.mark.parametrize("name", ["modernbert mean", "ettin", "deberta-v2", "qwen3", "bge_gemma", "nemotron", "colbert expanded"])
+@pytest.mark.parametrize("name", ["modernbert mean", "ettin", "deberta-v2", "qwen3", "bge_gemma", "nemotron", "colbert attended"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_prepacked_linears_equal_the_reference(name: str, dtype: str) -> None:
     """A body whose linears were laid out anew for oneDNN scores as before, and counts its weights."""
@@ -87,3 +93,49 @@ def test_row_counts_are_few_and_near(tokens: int) -> None:
     rounded = round_rows(tokens)
     assert tokens <= rounded <= max(tokens + 8, tokens * 17 // 16 + 1)
     assert round_rows(rounded) == rounded
+
+
+INT8 = available(torch.bfloat16, int8=True)
+
+
+@pytest.mark.skipif(INT8 is not None, reason=str(INT8))
+@pytest.mark.parametrize("name", PREPACKED)
+def test_int8_by_the_setting(name: str) -> None:
+    """DTYPE=int8 reaches the int8 products of every encoder that has them; scores stay near, and well separated documents in order."""
+    want = reference_of(name, QUERY, PAIRS)
+    scorer = load_scorer(encoder_of(name).card, ScoringOptions(dtype="int8"))
+    got = scores(scorer, encoded(name, QUERY, PAIRS))
+    bound = 0.15 * float(np.ptp(want))
+    assert (scorer.dtype, scorer.backend) == ("int8", "onednn")
+    assert 0 < np.abs(got - want).max() <= bound
+    for one, other in itertools.combinations(range(len(PAIRS)), 2):
+        if abs(want[one] - want[other]) > 2 * bound:
+            assert (got[one] > got[other]) == (want[one] > want[other])
+
+
+@pytest.mark.parametrize("name", ["modernbert mean", "qwen3", "deberta-v2"])
+def test_int8_is_refused_where_there_is_none(name: str) -> None:
+    """A family without int8 products says so, and what to set instead."""
+    with pytest.raises(SettingError, match=r"int8.*use 'auto'"):
+        load_scorer(encoder_of(name).card, ScoringOptions(dtype="int8"))
+
+
+def test_int8_is_for_the_cpu() -> None:
+    """Other devices refuse it by its name."""
+    with pytest.raises(SettingError, match=r"int8.*CPU, not mps"):
+        choose_dtype(torch.device("mps"), "int8", "bert")
+
+
+@pytest.mark.skipif(INT8 is not None, reason=str(INT8))
+def test_int8_that_would_spoil_a_model_is_refused(tmp_path: Path) -> None:
+    """A body that 255 levels don't hold, here by one channel of its norms far beyond the others, is refused with the figure."""
+    directory = checkpoints.bert(tmp_path / "spoilt")
+    tensors = load_file(directory / "model.safetensors")
+    for name in tensors:
+        if name.endswith("LayerNorm.weight"):
+            tensors[name][::2] *= 3e4
+        if name.endswith(("query.weight", "key.weight", "value.weight", "dense.weight")) and "layer" in name:
+            tensors[name] = torch.randn_like(tensors[name]).sign() * torch.rand_like(tensors[name]) ** 8
+    save_file(tensors, directory / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(SettingError, match=r"int8 moves .* of their spread"):
+        load_scorer(detect(directory, "spoilt"), ScoringOptions(dtype="int8"))

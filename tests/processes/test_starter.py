@@ -50,6 +50,21 @@ def address() -> Iterator[str]:
         yield service.address
 
 
+def test_int8_over_http() -> None:
+    """DTYPE=int8 reaches the worker, and the rankings are float32's."""
+    onednn = pytest.importorskip("batching.scoring.onednn")
+    if onednn.available(int8=True) is not None:
+        pytest.skip(onednn.available(int8=True))
+    port = free_port()
+    command = [sys.executable, "-m", "service", "serve", "--model", "starter", "--port", str(port), "--dtype", "int8", "--replicas", "1"]
+    with Service(command=[*command, "--log-level", "warning", "--runtime-dir", "{base}"], port=port) as service:
+        for query, documents in RANKINGS.items():
+            results = asyncio.run(rank(service.address, query, documents)).json["results"]
+            assert [documents[one["index"]] for one in results] == documents
+        info = asyncio.run(ask(service.address, path="/info")).json
+        assert info["model_dtype"] == "int8"
+
+
 async def rank(address: str, query: str, documents: list[str], **more: object) -> Answer:
     return await ask(address, body=json.dumps({"query": query, "documents": documents, **more}).encode())
 

@@ -40,14 +40,26 @@ def choose(packed: PackedEncoder, generic: Hidden, *, vocabulary: int, longest: 
     `vocabulary`: ids below it exist; `longest`: tokens that one sequence may have. A packed forward that disagrees is never chosen.
     """
     probe = make_probe(probe_tokens(packed.nbytes(), seconds), vocabulary, longest)
-    want, got = generic(*probe).float(), packed(*probe)
-    drift = float((got - want).abs().max() / want.std().clamp_min(1e-6))
-    if not drift <= (_INT8_DRIFT if packed.int8 else _DRIFT[packed.dtype]):
+    drift = largest_drift(packed(*probe), generic(*probe))
+    if not drift <= _DRIFT[packed.dtype]:
         return Choice(False, float("nan"), drift, f"the packed forward disagrees with the model's own by {drift:.3g} of the spread")
     theirs, ours = _race(lambda: generic(*probe), lambda: packed(*probe), seconds)
     speedup = theirs / ours
     faster = speedup >= _MARGIN
     return Choice(faster, speedup, drift, f"the packed forward is {speedup:.2f} times as fast as the model's own modules")
+
+
+def check_int8(packed: PackedEncoder, generic: Hidden, *, vocabulary: int, longest: int) -> None:
+    """Raise ValueError with the figure when int8 moves what is read further than a trained model's own rounding would; else return."""
+    probe = make_probe(probe_tokens(packed.nbytes(), 1.0), vocabulary, longest)
+    drift = largest_drift(packed(*probe), generic(*probe))
+    if not drift <= _INT8_DRIFT:
+        raise ValueError(f"int8 moves this model's hidden states by {drift:.2g} of their spread")
+
+
+def largest_drift(got: Tensor, want: Tensor) -> float:
+    """The largest difference in units of the spread of `want`; NaN when either holds one."""
+    return float((got.float() - want.float()).abs().max() / want.float().std().clamp_min(1e-6))
 
 
 def probe_tokens(weight_bytes: int, seconds: float) -> int:
