@@ -12,9 +12,10 @@ from pathlib import Path
 from types import TracebackType
 
 from batching.arena import Arena
-from batching.board import Board, WorkerState
+from batching.board import Board
 from batching.errors import Expired, Overloaded, TooLarge, Unavailable
 from batching.files import FileLock
+from batching.worker_view import WorkerState
 
 LOCK_PATIENCE_S = 0.02
 RATE_WINDOW_S, RATE_STEP_S = 10.0, 0.1

@@ -3,8 +3,9 @@
     header   256 bytes    magic, version, shape; limits written once; virtual time, written under the claim lock
     slots    1,024 each   one per worker
 
-Each field of a slot has one writer: the supervisor writes `state` while no process holds the slot, and `restarts` and `reason` always;
-everything else is the worker's. Counters go on from where the slot's last process left them, so that they never run backwards.
+Each field of a slot has one writer: the supervisor writes `state` while no process holds the slot, and `restarts`, `crash_loops` and
+`reason` always; everything else is the worker's. Counters go on from where the slot's last process left them, so that they never run
+backwards. How a slot is read: `batching/worker_view.py`.
 """
 
 from __future__ import annotations
@@ -13,19 +14,17 @@ import struct
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from batching.calibrate import Point
 from batching.errors import LayoutMismatch
 from batching.files import create, map_whole
+from batching.worker_view import WorkerState, WorkerView, view_of
 
 MAGIC = b"rerankdB"
-VERSION = 3
+VERSION = 4
 
 BATCH_TOKENS_BOUNDS = (64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
 FORWARD_SECONDS_BOUNDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -73,7 +72,8 @@ SLOT = np.dtype(
         ("curve", [("tokens", "<u4"), ("seconds", "<f4")], (CURVE_POINTS,)),
         ("device_free_bytes", "<u8"),
         ("device_total_bytes", "<u8"),
-        ("unused", "V152"),
+        ("crash_loops", "<u8"),  # the supervisor
+        ("unused", "V144"),
     ]
 )
 COUNTERS = struct.Struct("<dd6Q")
@@ -82,63 +82,6 @@ COUNTERS_AT = 40
 """Where in a slot they lie."""
 STATE_AT = 4
 """Where in a slot its state lies; a state fits one byte."""
-
-
-class WorkerState(IntEnum):
-    """How a worker is, as the supervisor and the worker itself say it."""
-
-    EMPTY = 0
-    STARTING = 1
-    READY = 2
-    DRAINING = 3
-    FAILED = 4
-    """Not restarted any more; `reason` says why."""
-
-
-class WorkerView(msgspec.Struct, frozen=True, kw_only=True):
-    """One worker, as read from the board. Times in seconds; ages count from now; counters never decrease."""
-
-    slot: int
-    state: str
-    pid: int
-    device: str
-    dtype: str
-    backend: str
-    reason: str
-    heartbeat_age_s: float
-    forward_age_s: float
-    """Since the last forward that succeeded; infinite before the first."""
-    forward_running_s: float
-    """How long the forward under way has taken; 0 when none is."""
-    idle: bool
-    budget_tokens: int
-    busy_s: float
-    batches: int
-    entries: int
-    pairs: int
-    tokens: int
-    padded_tokens: int
-    saved_tokens: int
-    out_of_memory: int
-    nan_scores: int
-    failures: int
-    restarts: int
-    memory_bytes: int
-    device_free_bytes: int = 0
-    """Memory of the worker's device that anybody may still have; of the machine, or its control group, on a CPU."""
-    device_total_bytes: int = 0
-    """0 until it was looked at, and where the device does not say."""
-    batch_tokens_buckets: list[int]
-    """Batches of at most each of BATCH_TOKENS_BOUNDS tokens, then all of them: cumulative."""
-    forward_seconds_buckets: list[int]
-    """Likewise for FORWARD_SECONDS_BOUNDS."""
-    forward_seconds_sum: float
-    curve: list[Point] = []
-    """What its batches were measured to take when it started; empty where the budget was given."""
-
-    def ready(self, fresh_s: float) -> bool:
-        """Warmed up, and heard of within `fresh_s`."""
-        return self.state == "ready" and self.heartbeat_age_s <= fresh_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +171,7 @@ class Board:
     def workers(self, now: float | None = None) -> list[WorkerView]:
         """A view of every slot."""
         now = time.monotonic() if now is None else now
-        return [_view(index, slot, now) for index, slot in enumerate(self.slots)]
+        return [view_of(index, slot, now) for index, slot in enumerate(self.slots)]
 
     def close(self) -> None:
         """Let go of the mapping."""
@@ -238,49 +181,3 @@ class Board:
             self._map.close()
         except BufferError:  # somebody still holds a view; the mapping goes with it
             return
-
-
-def _view(index: int, slot: np.void, now: float) -> WorkerView:
-    def text(name: str) -> str:
-        return bytes(slot[name]).rstrip(b"\0").decode("utf-8", "replace")
-
-    def counts(name: str) -> list[int]:
-        return [int(count) for count in np.cumsum(slot[name])]
-
-    started, ended = float(slot["forward_started"]), float(slot["forward_ended"])
-    state = int(slot["state"])
-    names = (
-        "budget_tokens",
-        "batches",
-        "entries",
-        "pairs",
-        "tokens",
-        "padded_tokens",
-        "saved_tokens",
-        "out_of_memory",
-        "nan_scores",
-        "failures",
-        "restarts",
-        "memory_bytes",
-        "device_free_bytes",
-        "device_total_bytes",
-        "pid",
-    )
-    return WorkerView(
-        slot=index,
-        state=WorkerState(min(state, WorkerState.FAILED)).name.lower(),
-        device=text("device"),
-        dtype=text("dtype"),
-        backend=text("backend"),
-        reason=text("reason"),
-        heartbeat_age_s=max(0.0, now - float(slot["heartbeat"])) if slot["heartbeat"] else float("inf"),
-        forward_age_s=max(0.0, now - ended) if ended else float("inf"),
-        forward_running_s=max(0.0, now - started) if started else 0.0,
-        idle=bool(slot["idle"]),
-        busy_s=float(slot["busy_s"]),
-        batch_tokens_buckets=counts("batch_tokens_buckets"),
-        forward_seconds_buckets=counts("forward_buckets"),
-        forward_seconds_sum=float(slot["forward_sum_s"]),
-        curve=[Point(int(tokens), float(seconds)) for tokens, seconds in slot["curve"] if tokens and seconds > 0],
-        **{name: int(slot[name]) for name in names},
-    )

@@ -10,23 +10,22 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from batching.admission import Admission, Reservation
 from batching.arena import Arena
 from batching.bell import Bell, Ringer
-from batching.board import Board, WorkerState, WorkerView
+from batching.board import Board
 from batching.cut import cut
-from batching.errors import Expired, RerankdError, ScoringFailed, Unavailable, WorkerLost
-from batching.owner import Ended, Owner, Stamp, Stay
+from batching.errors import Expired, Unavailable
+from batching.job import Job, Scored
+from batching.owner import Ended, Owner, Stamp
 from batching.queue_files import owner_bell, worker_bell
-from batching.states import LEASED, WAITING, Failure, State
-from batching.types import Float32s, Sequences
+from batching.states import LEASED, WAITING
+from batching.types import Sequences
+from batching.worker_view import WorkerState, WorkerView
 
 SLOW_POLL_S = 0.05
 """How often ends and deadlines are looked at when no bell rings."""
@@ -54,65 +53,11 @@ class QueueView(msgspec.Struct, frozen=True, kw_only=True):
     workers: list[WorkerView]
 
 
-@dataclass(slots=True)
-class Scored:
-    """The answer to a request: `raw` float32 [n] in the order asked; times in seconds, those of its slowest entry."""
-
-    raw: Float32s
-    queue_s: float = 0.0
-    forward_s: float = 0.0
-    entries: int = 0
-    batch_tokens: int = 0
-    stays: list[Stay] = field(default_factory=list)
-    """Of every entry, in the order in which they ended."""
-
-
-class _Job:
-    """A request under way: its answer so far, and where each open entry's scores belong."""
-
-    __slots__ = ("deadline", "future", "places", "scored", "unput")
-
-    def __init__(self, scores: int, deadline: float, future: asyncio.Future[None]) -> None:
-        self.scored = Scored(np.empty(scores, np.float32))
-        self.deadline, self.future = deadline, future
-        self.places: dict[int, NDArray[np.intp] | slice] = {}
-        self.unput = 0
-
-    def fail(self, error: RerankdError) -> None:
-        if not self.future.done():
-            self.future.set_exception(error)
-
-    def take(self, ended: Ended) -> None:
-        """Note how one entry ended; the future is done when all were scored or one was not."""
-        places, scored = self.places.pop(ended.row), self.scored
-        if ended.scores is None:
-            self.fail(_failure(ended))
-            return
-        scored.raw[places] = ended.scores
-        scored.queue_s = max(scored.queue_s, ended.queue_s)
-        scored.forward_s = max(scored.forward_s, ended.forward_s)
-        scored.batch_tokens = max(scored.batch_tokens, ended.batch_tokens)
-        scored.stays.append(ended.stay)
-        scored.entries += 1
-        if not self.places and not self.unput and not self.future.done():
-            self.future.set_result(None)
-
-
-def _failure(ended: Ended) -> RerankdError:
-    if ended.state is State.CANCELLED:
-        return Expired("the deadline passed before the work was begun")
-    if ended.failure == Failure.WORKER_LOST:
-        return WorkerLost("scoring this request's documents crashed the worker twice")
-    if ended.failure == Failure.OUT_OF_MEMORY:
-        return ScoringFailed("the device's memory does not hold this request's longest document")
-    return ScoringFailed("the worker could not score this request's documents")
-
-
 class QueueClient:
     """Made by `open`. `close` gives the arena up; what is still under way then fails with Unavailable."""
 
     def __init__(self, directory: Path, index: int) -> None:
-        self._owner: Owner[_Job] = Owner(directory, index)
+        self._owner: Owner[Job] = Owner(directory, index)
         self._loop = asyncio.get_running_loop()
         self._board = Board(directory / "board")
         self._arenas = [Arena(directory / f"arena.{other}") for other in range(self._board.shape.owners)]
@@ -120,7 +65,7 @@ class QueueClient:
         self._worker_bells = [str(worker_bell(directory, slot)) for slot in range(self._board.shape.workers)]
         self._ringer = Ringer()
         self._bell = Bell(owner_bell(directory, index))
-        self._jobs: set[_Job] = set()
+        self._jobs: set[Job] = set()
         self._room: deque[asyncio.Future[None]] = deque()
         self._requests = index << 48 | os.getpid() << 24
         self._unrung = 0
@@ -150,7 +95,7 @@ class QueueClient:
 
         Raises Expired, WorkerLost, ScoringFailed, Unavailable or TooLarge. When the task is cancelled, entries not yet leased are dropped.
         """
-        job = _Job(sequences.scores, deadline, self._loop.create_future())
+        job = Job(sequences.scores, deadline, self._loop.create_future())
         if not sequences.scores:
             return job.scored
         self._jobs.add(job)
@@ -163,7 +108,7 @@ class QueueClient:
                 self._owner.cancel(row)
         return job.scored
 
-    async def _put(self, job: _Job, sequences: Sequences, priority: int, trace: bytes) -> None:
+    async def _put(self, job: Job, sequences: Sequences, priority: int, trace: bytes) -> None:
         """Put every entry of a request, waiting for room where there is none."""
         shape, most = self._board.shape, max(MIN_ENTRY_TOKENS, self._budget // ENTRIES_PER_BUDGET)
         parts = cut(sequences, most, max_pairs=shape.max_pairs, padded=self._board.padded)
@@ -180,7 +125,7 @@ class QueueClient:
         self._ring_soon(len(parts))
         self._watch()
 
-    async def _wait_for_room(self, job: _Job) -> None:
+    async def _wait_for_room(self, job: Job) -> None:
         """Until rows were freed, or the job is over."""
         self._ring(len(self._worker_bells))
         self._watch()
@@ -235,7 +180,7 @@ class QueueClient:
         self._bell.clear()
         self._hand_on(self._owner.collect)
 
-    def _hand_on(self, collect: Callable[[], list[tuple[_Job, Ended]]]) -> None:
+    def _hand_on(self, collect: Callable[[], list[tuple[Job, Ended]]]) -> None:
         """Tell jobs how their entries ended, and let those in that wait for room."""
         before = self._owner.in_use
         for job, how in collect():

@@ -17,11 +17,11 @@ from pathlib import Path
 import msgspec
 
 from batching.awake import Watch
-from batching.board import WorkerState, WorkerView
 from batching.lifeline import Lifeline
 from batching.queue import FAULT, KILL, Queue
 from batching.restart import Action, ChildView, Policy, ended_from_outside, exit_words, next_action
 from batching.worker import EXIT_CANNOT_LOAD, WorkerConfig
+from batching.worker_view import WorkerState, WorkerView
 
 logger = logging.getLogger("rerankd.pool")
 
@@ -122,6 +122,7 @@ class Pool:
             child.process.kill()
         elif action is Action.GIVE_UP:
             self._set(child, "state", WorkerState.FAILED)
+            self.queue.board.slots["crash_loops"][child.slot] += 1
             logger.error("worker %d is given up after %d crashes in a row: %s", child.slot, child.crashes, worker.reason)
 
     def _spawn(self, child: _Child, now: float) -> None:

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from batching.board import BATCH_TOKENS_BOUNDS, CURVE_POINTS, FORWARD_SECONDS_BOUNDS, Board, WorkerState
+from batching.board import BATCH_TOKENS_BOUNDS, CURVE_POINTS, FORWARD_SECONDS_BOUNDS, Board
 from batching.calibrate import Point
 from batching.lease import Lease
 from batching.memory import Memory
 from batching.types import Float32s, LoadedScorer, Pack
+from batching.worker_view import WorkerState
 
 
 class Report:

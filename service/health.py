@@ -11,8 +11,8 @@ from typing import Any
 
 import msgspec
 
-from batching.board import WorkerView
 from batching.client import QueueView
+from batching.worker_view import WorkerView
 from service.models import Model
 
 FRESH_S = 3.0

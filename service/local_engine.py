@@ -14,7 +14,6 @@ from pathlib import Path
 
 import msgspec
 
-from batching.board import WorkerView
 from batching.client import QueueClient
 from batching.errors import StartError
 from batching.families.card import ModelCard
@@ -23,6 +22,7 @@ from batching.lifeline import Lifeline
 from batching.pool import Pool
 from batching.queue_files import make_queue, queue_shape
 from batching.restart import Policy
+from batching.worker_view import WorkerView
 from service import placement, runtime_dir
 from service.metrics import Metrics
 from service.models import Models, Served

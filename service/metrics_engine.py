@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from batching.board import BATCH_TOKENS_BOUNDS, FORWARD_SECONDS_BOUNDS, WorkerView
+from batching.board import BATCH_TOKENS_BOUNDS, FORWARD_SECONDS_BOUNDS
 from batching.client import QueueView
+from batching.worker_view import WorkerView
 from service.exposition import TOTAL, Family, Sample, bucket_samples, bucket_series, labels, series
 
 Views = Callable[[], Mapping[str, QueueView]]
@@ -22,6 +23,11 @@ _QUEUE: tuple[tuple[str, str, Callable[[QueueView], float]], ...] = (
 )
 _WORKER: tuple[tuple[str, str, Callable[[WorkerView], float]], ...] = (
     ("worker_up", "1 while the worker is ready for batches.", lambda w: w.state == "ready"),
+    (
+        "worker_crash_looping",
+        "1 while the worker is given up after too many crashes in a row.",
+        lambda w: w.state == "failed",
+    ),
     ("worker_busy", "1 while a forward pass is under way.", lambda w: w.forward_running_s > 0.0),
     ("worker_heartbeat_age_seconds", "Since the worker was last heard of.", lambda w: w.heartbeat_age_s),
     ("worker_forward_age_seconds", "Since the worker's last forward pass that succeeded.", lambda w: w.forward_age_s),
@@ -38,6 +44,7 @@ _WORKER: tuple[tuple[str, str, Callable[[WorkerView], float]], ...] = (
 _WORKER_TOTALS: tuple[tuple[str, str, Callable[[WorkerView], float]], ...] = (
     ("worker_busy_seconds", "Time spent in forward passes.", lambda w: w.busy_s),
     ("worker_restarts", "Times the worker was started again.", lambda w: w.restarts),
+    ("worker_crash_loops", "Times the worker was given up after too many crashes in a row.", lambda w: w.crash_loops),
     ("worker_batches", "Batches scored.", lambda w: w.batches),
     ("worker_entries", "Entries scored.", lambda w: w.entries),
     ("worker_pairs", "Pairs scored.", lambda w: w.pairs),

@@ -11,10 +11,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from batching.client import Scored
 from batching.errors import InvalidRequest, TooLarge
 from batching.families.activate import activate
 from batching.families.encode import Encoded
+from batching.job import Scored
 from batching.types import Float32s, Int32s
 from service.models import Model
 from service.schemas import RerankRequest, RerankResult, Timings

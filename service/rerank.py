@@ -13,7 +13,7 @@ from concurrent.futures import Executor
 
 import msgspec
 
-from batching.client import Scored
+from batching.job import Scored
 from service import ranking
 from service.metrics import Metrics
 from service.models import Models

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from batching.board import WorkerView
+from batching.worker_view import WorkerView
 from service.health import FRESH_S
 from service.notify import Notifier
 

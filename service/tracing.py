@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from batching.client import Scored
 from batching.errors import SettingError
+from batching.job import Scored
 from batching.owner import Stay
 from service import health
 from service.models import Models

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from batching.board import BATCH_TOKENS_BOUNDS, FORWARD_SECONDS_BOUNDS, WorkerView
+from batching.board import BATCH_TOKENS_BOUNDS, FORWARD_SECONDS_BOUNDS
 from batching.client import QueueView
 from batching.errors import Expired, InvalidRequest
 from batching.families.base import Family, Piece
@@ -18,6 +18,7 @@ from batching.families.card import ModelCard
 from batching.families.encode import Encoded
 from batching.owner import Stay
 from batching.types import Float32s, Sequences
+from batching.worker_view import WorkerView
 from service.models import Served
 from service.settings import Settings
 from service.settings_load import load_settings

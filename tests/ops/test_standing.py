@@ -6,7 +6,8 @@ import math
 
 import pytest
 
-from batching.board import BATCH_TOKENS_BOUNDS, FORWARD_SECONDS_BOUNDS, WorkerView
+from batching.board import BATCH_TOKENS_BOUNDS, FORWARD_SECONDS_BOUNDS
+from batching.worker_view import WorkerView
 from service.notify import Notifier
 from service.standing import ModelStanding, Reporter, Standing, line, loading, short
 

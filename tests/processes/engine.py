@@ -13,8 +13,8 @@ from types import TracebackType
 import numpy as np
 
 import tests
-from batching.board import WorkerView
-from batching.client import QueueClient, Scored
+from batching.client import QueueClient
+from batching.job import Scored
 from batching.lifeline import Lifeline
 from batching.pool import Pool, WorkerSpec
 from batching.queue import Queue
@@ -22,6 +22,7 @@ from batching.queue_files import make_queue, queue_shape
 from batching.restart import Policy
 from batching.states import LEASED, WAITING
 from batching.types import Sequences
+from batching.worker_view import WorkerView
 from tests.fakes import expected
 
 ROOT = Path(tests.__file__).parent.parent

@@ -164,6 +164,7 @@ def test_many_poisonous_requests_do_not_end_the_service(short_path: Path) -> Non
                 await engine.score(BAD)
         await engine.until(lambda: engine.worker().state == "failed")
         assert "exit code 3" in engine.worker().reason
+        assert engine.worker().crash_loops >= 1
         with pytest.raises(Unavailable, match="exit code 3"):
             engine.client.reserve(10)
         assert engine.pool.failed() is None

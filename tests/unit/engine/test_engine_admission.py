@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from batching import admission
 from batching.admission import MAX_RETRY_S, MIN_RETRY_S, RATE_STEP_S, Admission, Reservation, wait_s
 from batching.arena import Arena
-from batching.board import Board, WorkerState
+from batching.board import Board
 from batching.errors import Expired, Overloaded, TooLarge, Unavailable
 from batching.queue_files import make_queue, queue_shape
+from batching.worker_view import WorkerState
 
 LIMIT = 1000
 

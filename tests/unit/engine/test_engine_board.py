@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batching.board import BATCH_TOKENS_BOUNDS, CURVE_POINTS, FORWARD_SECONDS_BOUNDS, HEADER, SLOT, Board, BoardShape, WorkerState
+from batching.board import BATCH_TOKENS_BOUNDS, CURVE_POINTS, FORWARD_SECONDS_BOUNDS, HEADER, SLOT, Board, BoardShape
 from batching.calibrate import SIZES, Point
 from batching.errors import LayoutMismatch, StartError
 from batching.report import Report
 from batching.types import Pack
+from batching.worker_view import WorkerState
 
 SHAPE = BoardShape(workers=2, owners=3, limit_tokens=5000, max_pairs=77)
 SIZE = HEADER.itemsize + SHAPE.workers * SLOT.itemsize

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from batching.arena import ArenaShape
-from batching.board import Board, BoardShape, WorkerState
+from batching.board import Board, BoardShape
 from batching.client import QueueClient
 from batching.errors import Expired, Overloaded, RerankdError, ScoringFailed, StartError, TooLarge, Unavailable
 from batching.queue import Queue
 from batching.queue_files import QueueShape, make_queue
 from batching.types import Sequences
+from batching.worker_view import WorkerState
 from tests.fakes import POISON, expected, inline_worker, sequences
 
 MANY = [

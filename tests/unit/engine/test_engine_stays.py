@@ -6,7 +6,8 @@ import asyncio
 import time
 from pathlib import Path
 
-from batching.client import QueueClient, Scored
+from batching.client import QueueClient
+from batching.job import Scored
 from batching.queue_files import make_queue, queue_shape
 from tests.fakes import inline_worker, sequences
 

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from batching.arena import ArenaShape
-from batching.board import Board, BoardShape, WorkerView
+from batching.board import Board, BoardShape
 from batching.cut import Cut
 from batching.device import RECOVER_AFTER
 from batching.owner import Ended, Owner, Stamp
 from batching.queue_files import QueueShape, make_queue
 from batching.states import Failure, State
 from batching.types import Sequences
+from batching.worker_view import WorkerView
 from tests.fakes import POISON, expected, inline_worker, sequences
 
 GOOD = [sequences([[number, 2], [number, 3, 4]]) for number in range(1, 9)]
