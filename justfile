@@ -41,6 +41,10 @@ test-clients:
 fuzz: setup
     ops/fuzz
 
+# Known faults of what is installed, and its bill of materials for a release's notes: build/sbom.json
+audit *options: setup
+    {{bin}}/python -m ops.audit {{options}}
+
 # The page in headless Chromium
 test-browser: setup
     {{bin}}/pip install -q -e ".[browser]"
