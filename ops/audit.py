@@ -19,7 +19,7 @@ OURSELVES = {"rerankd"}
 
 
 def verdict(report: dict[str, Any]) -> tuple[int, list[str]]:
-    """Return the exit code and the lines for pip-audit's JSON: 1 for a known fault; 0 for none, or, with the reason, for nothing audited."""
+    """Return the exit code and the lines for pip-audit's JSON: 1 for a known fault; 0 for none, or, with a reason, nothing audited."""
     packages = [one for one in report["dependencies"] if one["name"] not in OURSELVES]
     skipped = [one for one in packages if "skip_reason" in one]
     if len(skipped) == len(packages):
