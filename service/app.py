@@ -94,5 +94,6 @@ async def _serving(state: State) -> AsyncIterator[None]:
     finally:
         await state.models.close()
         state.threads.shutdown(wait=False, cancel_futures=True)
+        state.reranker.close()
         if state.tracing is not None:
             await asyncio.to_thread(state.tracing.close)

@@ -10,9 +10,12 @@ import logging
 import shutil
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from batching.errors import StartError
 from batching.families.card import ModelCard
 from batching.families.detect import detect
+from service.images.gallery import installed
 from service.settings import PREFIX, Settings
 
 log = logging.getLogger("rerankd.models")
@@ -25,7 +28,17 @@ _SIGN = "config.json"
 def cards(settings: Settings) -> list[ModelCard]:
     """Find and recognise every model of MODEL_NAME. Raises StartError with one line that says what is wrong and what would work."""
     given = [*settings.model_path, *[""] * (len(settings.model_name) - len(settings.model_path))]
-    return [card(locate(name, path, settings), name, settings.recipe) for name, path in zip(settings.model_name, given, strict=True)]
+    found = [card(locate(name, path, settings), name, settings.recipe) for name, path in zip(settings.model_name, given, strict=True)]
+    return [_as_told(one, settings) for one in found]
+
+
+def _as_told(found: ModelCard, settings: Settings) -> ModelCard:
+    """The card of a model that reads images, for text alone where images are off or can't be opened."""
+    if found.family.pictures is None or (settings.images and installed()):
+        return found
+    if settings.images:
+        log.warning("%s reads images, but Pillow is missing: text only (pip install 'rerankd[images]')", found.name)
+    return replace(found, family=replace(found.family, pictures=None))
 
 
 def card(directory: Path, name: str, recipe: str | None) -> ModelCard:

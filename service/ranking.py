@@ -15,7 +15,9 @@ from batching.errors import InvalidRequest, TooLarge
 from batching.families.activate import activate
 from batching.families.encode import Encoded
 from batching.job import Scored
+from batching.tiles import Pixels
 from batching.types import Float32s, Int32s
+from service.images.gallery import installed
 from service.models import Model
 from service.schemas import RerankRequest, RerankResult, Timings
 from service.settings import PREFIX, Settings
@@ -38,6 +40,8 @@ class Plan:
     spots: NDArray[np.intp] | None
     max_length: int
     chunked: bool
+    images: dict[int, Pixels] | None = None
+    """Tiles by the document's place, once they are there."""
 
     def only(self, places: NDArray[np.intp]) -> Plan:
         """Return the plan for some of its documents."""
@@ -50,7 +54,9 @@ class Plan:
         most = self.max_length * windows
         if self.request.max_tokens_per_doc is not None:
             most = min(most, (len(self.request.query) // CHARACTERS_PER_TOKEN + self.request.max_tokens_per_doc + SPECIALS) * windows)
-        return estimate(self.request.query, self.documents, self.model.card.family, most)
+        family = self.model.card.family
+        images = len(self.request.images) * family.pictures.tokens if self.request.images and family.pictures else 0
+        return images + estimate(self.request.query, self.documents, family, most)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +80,25 @@ def plan(request: RerankRequest, model: Model, settings: Settings) -> Plan:
     limit = model.max_length
     if request.max_length is not None and request.max_length > limit:
         raise InvalidRequest(f"max_length: {request.max_length} is over the limit of {limit} tokens ({PREFIX}MAX_LENGTH)", "max_length")
-    documents, spots = unrepeat(request.documents)
+    check_images(request, model, settings)
+    documents, spots = (request.documents, None) if request.images else unrepeat(request.documents)
     long = request.long or ("truncate" if request.truncate is False else settings.long_documents)
-    chunked = long == "chunk" and model.card.family.unit != "list"
+    chunked = long == "chunk" and model.card.family.unit != "list" and not request.images
     return Plan(model, request, documents, spots, request.max_length or limit, chunked)
+
+
+def check_images(request: RerankRequest, model: Model, settings: Settings) -> None:
+    """Raise InvalidRequest, naming the first document with an image, where images can't be ranked."""
+    if not request.images:
+        return
+    first = next(iter(request.images.values()))
+    if model.card.family.pictures is None:
+        why = f"{model.name} reads text only" if settings.images else f"images are switched off ({PREFIX}IMAGES)"
+        if settings.images and not installed():
+            why += ", or Pillow is missing (pip install 'rerankd[images]')"
+        raise InvalidRequest(f"{first.field}: images cannot be ranked here: {why}", first.field)
+    if request.long == "chunk":
+        raise InvalidRequest("long_documents: a request with images is not chunked", "long_documents")
 
 
 def prepare(plan: Plan) -> Prepared:
@@ -93,7 +114,10 @@ def _renamed(error: InvalidRequest, plan: Plan) -> InvalidRequest:
     if found is None:
         return error
     request = plan.request
-    name = request.name_of(request.documents.index(plan.documents[int(found[1])]))  # not in the plan: repeats, and what is known already
+    at = int(found[1])
+    if not request.images:
+        at = request.documents.index(plan.documents[at])  # not in the plan: repeats, and what is known already
+    name = request.name_of(at)
     return type(error)(str(error).replace(found[0], name, 1), name)
 
 
@@ -102,6 +126,7 @@ def _prepare(plan: Plan) -> Prepared:
     if plan.chunked:
         windows = split(encoder, request, plan.documents, plan.max_length)
         return Prepared(plan, windows.encoded, windows)
+    images = None if plan.images is None else [plan.images.get(place) for place in range(len(plan.documents))]
     encoded = encoder.encode(
         request.query,
         plan.documents,
@@ -110,6 +135,7 @@ def _prepare(plan: Plan) -> Prepared:
         truncate=request.truncate is not False,
         side=request.side,
         document_tokens=request.max_tokens_per_doc,
+        **({} if images is None else {"images": images}),
     )
     return Prepared(plan, encoded)
 

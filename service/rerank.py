@@ -10,11 +10,13 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
+from dataclasses import replace
 
 import msgspec
 
 from batching.job import Scored
 from service import ranking
+from service.images.gallery import Gallery, Held
 from service.metrics import Metrics
 from service.models import Models
 from service.ranking import Plan, Prepared, Told
@@ -50,6 +52,7 @@ class Reranker:
     def __init__(self, settings: Settings, models: Models, metrics: Metrics, threads: Executor, *, several: bool = False) -> None:
         self._settings, self._models, self._metrics, self._threads = settings, models, metrics, threads
         self._several, self._under_way = several, 0
+        self._gallery = Gallery(settings)
         most, per_key = settings.score_cache_bytes // len(models.names), settings.score_cache_per_key
         self._caches = {name: ScoreCache(most, per_key=per_key) for name in models.names} if most else {}
 
@@ -62,11 +65,14 @@ class Reranker:
             return []
         self._under_way += 1
         try:
+            if any(request.images for request in requests):
+                with self._gallery.hold() as held:
+                    return await self._rank(requests, context, held)
             return await self._rank(requests, context)
         finally:
             self._under_way -= 1
 
-    async def _rank(self, requests: Sequence[RerankRequest], context: Context) -> list[RerankResult]:
+    async def _rank(self, requests: Sequence[RerankRequest], context: Context, held: Held | None = None) -> list[RerankResult]:
         model = self._models.pick(requests[0].model)
         ranking.check_size(requests, self._settings.max_documents)
         whole = [ranking.plan(request, model, self._settings) for request in requests]
@@ -76,6 +82,8 @@ class Reranker:
         estimate = sum(plan.estimated_tokens for plan in plans)
         with model.queue.reserve(estimate, context.deadline) as reservation:
             began = time.monotonic()
+            if held is not None:
+                plans = [await self._illustrate(plan, held, context.deadline) for plan in plans]
             prepared = await self._prepare(plans, estimate)
             told = Told(request_id=context.request_id, started=context.started, tokenize_s=time.monotonic() - began)
             tokens = sum(one.encoded.sequences.tokens for one in prepared)
@@ -96,6 +104,17 @@ class Reranker:
         self._tell(whole, results, context)
         self._metrics.cached(model, cache)
         return results
+
+    async def _illustrate(self, plan: Plan, held: Held, deadline: float) -> Plan:
+        """The plan with its images' tiles."""
+        pictures = plan.model.card.family.pictures
+        if not plan.request.images or pictures is None:
+            return plan
+        return replace(plan, images=await self._gallery.tiles(plan.request.images, pictures, held, deadline))
+
+    def close(self) -> None:
+        """End what runs beside the event loop."""
+        self._gallery.close()
 
     async def _prepare(self, plans: Sequence[Plan], estimate: int) -> list[Prepared]:
         alone = self._under_way <= 1 or not self._several

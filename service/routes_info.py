@@ -89,6 +89,7 @@ def describe(state: State) -> dict[str, Any]:
         "model_name": model.name,
         "model_path": None,
         "model_family": model.card.family.name,
+        "images": takes_images(model),
         "device": ",".join(devices) or "unknown",
         "available_devices": devices,
         "device_profile": None,
@@ -110,6 +111,11 @@ def curve(points: list[Point]) -> list[dict[str, float]]:
     return [{"tokens": point.tokens, "ms": round(point.seconds * 1e3, 3), "tokens_per_s": round(point.rate)} for point in points]
 
 
+def takes_images(model: Model) -> bool:
+    """Whether documents with an image are ranked."""
+    return model.card.family.pictures is not None
+
+
 def _known(request: AnyRequest) -> State:
     state = State.of(request.app)
     state.keys.admit(Exchange.of(request.scope).headers)
@@ -125,6 +131,7 @@ def _model(model: Model) -> dict[str, Any]:
         "model_type": "rerank",
         "model_name": model.name,
         "max_model_len": model.max_length,
+        "input_modalities": ["text", "image"] if takes_images(model) else ["text"],
     }
 
 

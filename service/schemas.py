@@ -15,6 +15,13 @@ Side = Literal["right", "left"]
 Long = Literal["truncate", "chunk"]
 
 
+class Picture(msgspec.Struct, frozen=True):
+    """An image as a caller gave it: `source` is a URL, a data URL or base64; `field` is where it stood in the request."""
+
+    source: str
+    field: str
+
+
 class RerankRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A query and the documents to rank, whatever dialect they came in.
 
@@ -40,6 +47,8 @@ class RerankRequest(msgspec.Struct, frozen=True, kw_only=True):
     named: str = "documents[{}]"
     """What the caller calls a document, `{}` being its number; `numbers`: which, where they are not those of `documents`."""
     numbers: list[int] | None = None
+    images: dict[int, Picture] | None = None
+    """Documents' images by their place; a document may have text too."""
 
     def name_of(self, index: int) -> str:
         """Return the field of document `index` as the caller sent it."""

@@ -2,7 +2,7 @@
 
 A score is found again only under everything that it depends on: model and revision, recipe, query, instruction, document, and how long
 texts are cut; where so set, under the caller's key too, so that nobody can learn from an answer's speed what others asked. Listwise models
-score a document among others, and chunked documents have several scores: neither is kept.
+score a document among others, chunked documents have several scores, and images are long to hash: none of these is kept.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ScoreCache(Generations[_Entry]):
 
     def recall(self, plan: Plan, owner: bytes) -> Recalled | None:
         """Look a plan's documents up; None for one whose scores are not kept. `owner` tells whose key was shown."""
-        if plan.chunked or plan.model.card.family.unit == "list":
+        if plan.chunked or plan.request.images or plan.model.card.family.unit == "list":
             return None
         base = _base(plan, owner if self._per_key else b"")
         keys = [hashlib.blake2b(_utf8(document), digest_size=16, key=base).digest() for document in plan.documents]

@@ -17,6 +17,7 @@ SECTIONS = {
     "device": "Devices",
     "token_budget": "Batching",
     "max_length": "Requests",
+    "images": "Images",
     "api_key": "Callers",
     "log_level": "Watching",
     "drain_grace": "Stopping",
@@ -144,6 +145,39 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         About("Memory of each HTTP process for scores of pairs asked for before; 0: none.", ge=0, le=68_719_476_736, kind="bytes"),
     ] = 0
     score_cache_per_key: Annotated[bool, About("Keep the scores of one key's calls from another's.")] = False
+
+    images: Annotated[
+        bool, About("Rank image documents with models that read them; needs the extra `images`. Off, their vision part is not loaded.")
+    ] = True
+    image_hosts: Annotated[
+        tuple[str, ...],
+        About(
+            "Hosts that image URLs may name; not set: image URLs are refused.",
+            pattern=r"(\*|(\*\.)?[0-9A-Za-z_.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?",
+            takes="a comma-separated list of host, *.domain or *, each with :port if not 80 or 443",
+        ),
+    ] = ()
+    image_networks: Annotated[
+        tuple[str, ...],
+        About(
+            "Addresses that are not public and may be fetched from all the same.",
+            pattern=r"[0-9A-Fa-f:.]+/\d{1,3}",
+            takes="a comma-separated list of networks (10.1.0.0/16)",
+        ),
+    ] = ()
+    image_bytes: Annotated[int, About("Size of one image's file.", ge=1024, le=1_073_741_824, kind="bytes")] = 20 * 1024 * 1024
+    image_pixels: Annotated[int, About("Width times height of one image.", ge=1024, le=1_000_000_000)] = 50_000_000
+    image_timeout: Annotated[float, About("Seconds that fetching one image may take.", gt=0, le=600)] = 10.0
+    image_queue_bytes: Annotated[
+        int,
+        About(
+            "Memory of each HTTP process for images that wait or run (up to 5.5 MB each), and as much shared memory with each model that "
+            "reads images; above it requests are refused (429).",
+            ge=1_048_576,
+            le=3_221_225_472,
+            kind="bytes",
+        ),
+    ] = 512 * 1024 * 1024
 
     api_key: Annotated[tuple[str, ...], About("Keys that callers must show, plain or as `sha256:HEX`; kept hashed.", kind="key")] = ()
     api_keys_file: Annotated[

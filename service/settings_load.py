@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -92,6 +93,7 @@ def _stranger(name: str, known: list[str]) -> str:
 
 
 def _check_together(settings: Settings) -> None:
+    _check_networks(settings.image_networks)
     if (settings.tls_cert is None) != (settings.tls_key is None):
         lacking = "TLS_KEY" if settings.tls_key is None else "TLS_CERT"
         raise SettingError(f"{PREFIX}{lacking} is not set: TLS needs both {PREFIX}TLS_CERT and {PREFIX}TLS_KEY")
@@ -103,3 +105,11 @@ def _check_together(settings: Settings) -> None:
     if len(set(settings.device)) < len(settings.device) or ("auto" in settings.device and len(settings.device) > 1):
         named = ",".join(settings.device)
         raise SettingError(f"{PREFIX}DEVICE={named!r} names a device twice, or auto beside others; REPLICAS makes copies")
+
+
+def _check_networks(networks: tuple[str, ...]) -> None:
+    for network in networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            raise SettingError(f"{PREFIX}IMAGE_NETWORKS={','.join(networks)!r} is not allowed: {error}") from None

@@ -85,6 +85,7 @@ class Supervisor:
             limit_tokens=self._settings.queue_tokens,
             max_request_scores=self._settings.max_documents,
             max_pairs=self._settings.batch_size,
+            image_bytes=self._settings.image_queue_bytes if model.card.family.pictures else 0,
         )
         make_queue(directory, shape)
         return Pool(

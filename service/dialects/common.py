@@ -106,8 +106,9 @@ def decode(body: Body, call: Call) -> Decoded:
 def read(body: Body, call: Call, how: Style, best: int | None) -> Decoded:
     """Read query, documents and options; `how` is the answer's style and `best` the number of results."""
     query = text(body.query, "query")
-    texts = documents.read(body.documents, "documents", call.max_documents, body.rank_fields)
-    ranked = options.request(body, query, texts, best)
+    images: documents.Images = {}
+    texts = documents.read(body.documents, "documents", call.max_documents, body.rank_fields, images)
+    ranked = options.request(body, query, texts, best, images=images)
     return Decoded((ranked,), partial(_encode, given=body.documents, texts=texts, how=how))
 
 

@@ -49,10 +49,11 @@ def decode(body: Body, call: Call) -> Decoded:
     wanted.model = None
     asked = convert(body.input, "input")
     query, found = text(asked.query, "input.query"), asked.documents
-    texts = documents.read(found, "input.documents", call.max_documents)
+    images: documents.Images = {}
+    texts = documents.read(found, "input.documents", call.max_documents, images=images)
     with inside("parameters"):
         echo, raw = flag(wanted.return_documents, "return_documents"), options.wants_raw(wanted)
-        ranked = options.request(wanted, query, texts, common.top_n(wanted), "input.documents[{}]")
+        ranked = options.request(wanted, query, texts, common.top_n(wanted), "input.documents[{}]", images)
     ranked = msgspec.structs.replace(ranked, model=name(body.model, "model"))
     return Decoded((ranked,), partial(_encode, given=found if echo else None, texts=texts, raw=raw))
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from batching.errors import InvalidRequest
-from service.dialects import yaml
+from service.dialects import pictures, yaml
 from service.dialects.fields import array, shown, wrong
+from service.schemas import Picture
 
 _TEXT_KEYS = ("text", "content")
-_IMAGE_KEYS = ("image", "image_url")
+
+Images = dict[int, Picture]
 
 
-def read(value: Any, field: str, limit: int, rank_fields: Any = None) -> list[str]:
+def read(value: Any, field: str, limit: int, rank_fields: Any = None, images: Images | None = None) -> list[str]:
     """Texts of a list of strings or objects, in order.
 
     An object is ranked by the fields that `rank_fields` names, in that order, as YAML (one field: its text alone); without them by its
-    `text`, else its `content`, else the whole object as YAML. Raises InvalidRequest, TooLarge over `limit` documents.
+    `text`, else its `content`, else the whole object as YAML. Images are put into `images` by place; a dialect without that refuses them.
+    Raises InvalidRequest, TooLarge over `limit` documents.
     """
     items = array(value, field, limit)
     for item in items:
@@ -25,7 +28,7 @@ def read(value: Any, field: str, limit: int, rank_fields: Any = None) -> list[st
     else:
         return items
     chosen = _rank_fields(rank_fields)
-    return [item if type(item) is str else _object(item, field, index, chosen) for index, item in enumerate(items)]
+    return [item if type(item) is str else _object(item, field, index, chosen, images) for index, item in enumerate(items)]
 
 
 def given(document: Any, text: str) -> dict[str, Any]:
@@ -46,11 +49,14 @@ def _rank_fields(value: Any) -> list[str]:
     return value
 
 
-def _object(item: Any, field: str, index: int, chosen: list[str]) -> str:
+def _object(item: Any, field: str, index: int, chosen: list[str], images: Images | None) -> str:
     # The field's name is put together for errors only: this runs once per document.
     if not isinstance(item, dict) or not item:
         raise wrong(f"{field}[{index}]", "a string or an object with text", item)
     if not chosen:
+        if images is not None and pictures.may_be(item) and (seen := pictures.read(item, f"{field}[{index}]")):
+            images[index] = seen[1]
+            return seen[0]
         found = item.get("text")
         if type(found) is str:
             return found
@@ -77,7 +83,7 @@ def _whole(item: dict[str, Any], field: str, index: int) -> str:
             if not isinstance(found, str):
                 raise wrong(f"{field}[{index}].{key}", "a string", found)
             return found
-    for key in _IMAGE_KEYS:
+    for key in pictures.KEYS:
         if key in item:
             raise InvalidRequest(f"{field}[{index}].{key}: images cannot be ranked here, give text", f"{field}[{index}]")
     return yaml.emit(item)

@@ -48,9 +48,11 @@ def decode(body: Body, call: Call) -> Decoded:
     query = text(body.query, "query")
     how = msgspec.structs.replace(common.style(body, call), data=False)
     best = common.top_n(body)
-    texts = documents.read(given, "documents", call.max_documents, body.rank_fields) if given else []
-    kept = [index for index, ranked in enumerate(texts) if ranked and not ranked.isspace()]
-    request = options.request(body, query, [texts[index] for index in kept], best)
+    images: documents.Images = {}
+    texts = documents.read(given, "documents", call.max_documents, body.rank_fields, images) if given else []
+    kept = [index for index, ranked in enumerate(texts) if index in images or (ranked and not ranked.isspace())]
+    seen = {place: images[index] for place, index in enumerate(kept) if index in images}
+    request = options.request(body, query, [texts[index] for index in kept], best, images=seen)
     if not kept:
         return Decoded((), lambda _: Answer(ItemsAnswer(data=[], results=[])))
     return Decoded((request,), partial(_encode, given=[given[index] for index in kept], texts=request.documents, kept=kept, how=how))

@@ -11,13 +11,12 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from batching.errors import InvalidRequest
-from service.dialects import common, options
+from service.dialects import common, options, pictures
 from service.dialects.answers import Failure, Usage, failures, numbers, usage
 from service.dialects.body import Body
 from service.dialects.fields import array, text, wrong
 from service.dialects.nouns import Answer, Call, Decoded, Dialect
-from service.schemas import RerankResult
+from service.schemas import Picture, RerankResult
 
 
 class Ranking(msgspec.Struct, omit_defaults=True):
@@ -40,19 +39,21 @@ class NimAnswer(msgspec.Struct, kw_only=True):
 def decode(body: Body, call: Call) -> Decoded:
     """Read a ranking call; raises InvalidRequest, TooLarge."""
     passages = array(body.passages, "passages", call.max_documents)
-    texts = [_text(item, f"passages[{index}]") for index, item in enumerate(passages)]
-    return Decoded((options.request(body, text(body.query, "query"), texts, common.top_n(body), "passages[{}]"),), _encode)
+    images: dict[int, Picture] = {}
+    texts = [_text(item, index, images) for index, item in enumerate(passages)]
+    return Decoded((options.request(body, text(body.query, "query"), texts, common.top_n(body), "passages[{}]", images),), _encode)
 
 
-def _text(item: Any, field: str) -> str:
+def _text(item: Any, index: int, images: dict[int, Picture]) -> str:
     if not isinstance(item, dict):
-        raise wrong(field, "an object with text", item)
+        raise wrong(f"passages[{index}]", "an object with text or an image", item)
+    if pictures.may_be(item) and (seen := pictures.read(item, f"passages[{index}]")):
+        images[index] = seen[1]
+        return seen[0]
     found = item.get("text")
     if isinstance(found, str):
         return found
-    if found is None and "image" in item:
-        raise InvalidRequest(f"{field}.image: images cannot be ranked here, give text", field)
-    raise wrong(f"{field}.text", "a string", found)
+    raise wrong(f"passages[{index}].text", "a string", found)
 
 
 def _encode(results: Sequence[RerankResult]) -> Answer:

@@ -6,13 +6,20 @@ from typing import Any, cast
 
 from service.dialects.body import Body
 from service.dialects.fields import choice, flag, name, whole
-from service.schemas import Long, RerankRequest, Side
+from service.schemas import Long, Picture, RerankRequest, Side
 
 _CUTS = {"end": (True, "right"), "start": (True, "left"), "none": (False, "right")}
 
 
-def request(body: Body, query: str, documents: list[str], top_n: int | None = None, named: str = "documents[{}]") -> RerankRequest:
-    """Join a query and texts, which the caller calls `named`, with the common options of `body`; raises InvalidRequest."""
+def request(
+    body: Body,
+    query: str,
+    documents: list[str],
+    top_n: int | None = None,
+    named: str = "documents[{}]",
+    images: dict[int, Picture] | None = None,
+) -> RerankRequest:
+    """Join a query, texts (which the caller calls `named`) and images with the common options of `body`; raises InvalidRequest."""
     truncate, side = truncation(body.truncate, "truncate")
     instruction = "instruct" if body.instruction is None else "instruction"
     chunks, overlap = _either(body, "max_chunks", "max_chunks_per_doc", 1), _either(body, "chunk_overlap", "overlap_tokens", 0)
@@ -30,6 +37,7 @@ def request(body: Body, query: str, documents: list[str], top_n: int | None = No
         long=_long(body, chunks, overlap),
         chunk_overlap=overlap,
         max_chunks=chunks,
+        images=images or None,
         named=named,
     )
 

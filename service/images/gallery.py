@@ -1,0 +1,142 @@
+"""A request's images, from what the caller wrote to tiles: fetched or unpacked, checked, decoded in threads, and held within bounds.
+
+What is held counts from before an image is decoded until its request is answered, since a full queue leaves tiles waiting in this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+
+from batching.errors import Expired, Overloaded, TooLarge
+from batching.families.base import Pictures
+from batching.tiles import Pixels
+from service.images.addresses import NotAllowed, Rules
+from service.images.sources import embedded, is_url, refused, too_many_bytes
+from service.schemas import Picture
+from service.settings import PREFIX, Settings
+
+MOST_THREADS = 4
+AT_ONCE = 8
+"""Images of one process that are being fetched or decoded; their files are in memory beside the tiles."""
+RETRY_AFTER_S = 1.0
+
+
+def installed() -> bool:
+    """Whether Pillow is there."""
+    return importlib.util.find_spec("PIL") is not None
+
+
+class Held:
+    """The tiles of one call. Safe to use from threads."""
+
+    def __init__(self, gallery: Gallery) -> None:
+        self._gallery, self.bytes, self._over = gallery, 0, False
+
+    def take(self, size: int) -> None:
+        """Count `size` bytes more. Raises TooLarge when one call may never hold so many, Overloaded when they are not free now."""
+        most = self._gallery.most_bytes
+        with self._gallery.lock:
+            if self._over:  # the call has ended; a thread that is still at its image finds out here
+                raise Overloaded("the call has ended")
+            if self.bytes + size > most:
+                raise TooLarge(f"the request's images become more than {most:,} bytes of tiles ({PREFIX}IMAGE_QUEUE_BYTES)", "documents")
+            if self._gallery.bytes + size > most:
+                raise Overloaded(f"images take all of {most:,} bytes now ({PREFIX}IMAGE_QUEUE_BYTES)", RETRY_AFTER_S)
+            self._gallery.bytes += size
+            self.bytes += size
+
+    def release(self) -> None:
+        """Give all of it back."""
+        with self._gallery.lock:
+            self._gallery.bytes -= self.bytes
+            self.bytes, self._over = 0, True
+
+
+class Gallery:
+    """One HTTP process's images."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._rules = Rules.of(settings.image_hosts, settings.image_networks)
+        self.most_bytes, self.bytes, self.lock = settings.image_queue_bytes, 0, threading.Lock()
+        self._turns = asyncio.Semaphore(AT_ONCE)
+
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        count = max(1, min(MOST_THREADS, (os.cpu_count() or 1) // self._settings.workers))
+        return ThreadPoolExecutor(count, thread_name_prefix="images")
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[Held]:
+        """What a call's images are counted in, for as long as it lasts."""
+        held = Held(self)
+        try:
+            yield held
+        finally:
+            held.release()
+
+    async def tiles(self, wanted: Mapping[int, Picture], pictures: Pictures, held: Held, deadline: float) -> dict[int, Pixels]:
+        """The tiles of every picture. `deadline` in monotonic seconds.
+
+        Raises InvalidRequest naming the document for an image that can't be had, read or is too large; TooLarge, Overloaded, Expired.
+        """
+        tasks = [asyncio.ensure_future(self._tiles(picture, pictures, held, deadline)) for picture in wanted.values()]
+        try:
+            return dict(zip(wanted, await asyncio.gather(*tasks), strict=True))
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _tiles(self, picture: Picture, pictures: Pictures, held: Held, deadline: float) -> Pixels:
+        async with self._turns:
+            most = self._settings.image_bytes
+            data = await self._fetch(picture, deadline) if is_url(picture) else embedded(picture, most)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._cut, picture, data, pictures.side, held)
+
+    def _cut(self, picture: Picture, data: bytes, side: int, held: Held) -> Pixels:
+        from service.images.pixels import BadImage, cut  # Pillow comes with the first image, if one ever comes
+
+        try:
+            return cut(data, side, self._settings.image_pixels, held.take)
+        except BadImage as error:
+            raise refused(picture, str(error)) from None
+
+    async def _fetch(self, picture: Picture, deadline: float) -> bytes:
+        from httpcore import NetworkError, ProtocolError, TimeoutException, UnsupportedProtocol
+
+        from service.images.fetch import TooManyBytes, fetch
+
+        most, left_s = self._settings.image_timeout, deadline - time.monotonic()
+        try:
+            async with asyncio.timeout(min(most, left_s)):
+                return await fetch(picture.source, self._rules, most_bytes=self._settings.image_bytes)
+        except NotAllowed as error:
+            raise refused(picture, str(error)) from None
+        except TooManyBytes:
+            raise too_many_bytes(picture, self._settings.image_bytes) from None
+        except TimeoutError:
+            if left_s < most:
+                raise Expired("the deadline passed before the request's images were fetched") from None
+            raise refused(picture, f"was not fetched within {most:g} s ({PREFIX}IMAGE_TIMEOUT)") from None
+        except (NetworkError, ProtocolError, TimeoutException, UnsupportedProtocol, OSError) as error:
+            raise refused(picture, f"can't be fetched: {_told(error)}") from None
+
+    def close(self) -> None:
+        """End the threads, which finish the image they are at."""
+        if "_threads" in self.__dict__:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _told(error: Exception) -> str:
+    """What a caller may know of a failed fetch: the host's status, or the kind of failure; nothing of what else stands there."""
+    text = str(error)
+    return text if text.startswith("status ") else type(error).__name__
