@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from batching.budget import Budget
 from batching.halve import halves
 from batching.lease import Lease
 from batching.queue import Queue
@@ -25,31 +26,6 @@ from batching.types import Collect, Float32s, LoadedScorer, OutOfMemory, Pack
 
 logger = logging.getLogger("rerankd.worker")
 
-RECOVER_AFTER = 32
-"""Nearly full batches in a row that must fit before a lowered budget grows again."""
-
-
-class Budget:
-    """The token budget in force: lowered when memory runs out, and recovered slowly."""
-
-    def __init__(self, tokens: int) -> None:
-        self._full = self.tokens = tokens
-        self._good = 0
-
-    def overflowed(self, tokens: int) -> None:
-        """A batch of `tokens` did not fit."""
-        self.tokens = max(1, min(self.tokens, tokens) // 2)
-        self._good = 0
-
-    def held(self, tokens: int) -> bool:
-        """A batch of `tokens` fitted; enough that were nearly full earn an eighth more. Whether it grew."""
-        if self.tokens < self._full and tokens > self.tokens * 3 // 4:
-            self._good += 1
-            if self._good == RECOVER_AFTER:
-                self.tokens, self._good = min(self._full, self.tokens + max(1, self.tokens // 8)), 0
-                return True
-        return False
-
 
 @dataclass(frozen=True, slots=True)
 class Work:
@@ -57,6 +33,10 @@ class Work:
 
     lease: Lease
     pack: Pack
+
+
+class Exercise:
+    """Instead of a batch: a small forward of nobody's, to see whether the device still works."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +53,7 @@ class Device:
 
     def __init__(self, queue_: Queue, scorer: LoadedScorer, report: Report, budget: Budget, landed: Callable[[], None]) -> None:
         self._queue, self._scorer, self._report, self._budget, self._landed = queue_, scorer, report, budget, landed
-        self._inbox: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Work | Exercise | None] = queue.SimpleQueue()
         self._landed_at = 0.0
         self._ended = threading.Event()
         self._submitted = self._answered = 0  # one writer each: the main thread, this one
@@ -95,6 +75,14 @@ class Device:
             self._score_in_place(work)
         else:
             self._inbox.put(work)
+
+    def exercise(self) -> None:
+        """Run a small forward, since there is nothing to score. Only when nothing is outstanding."""
+        self._submitted += 1
+        if self.in_place:
+            self._exercise()
+        else:
+            self._inbox.put(Exercise())
 
     def finish(self) -> None:
         """Say that nothing more will come."""
@@ -129,6 +117,9 @@ class Device:
         open_ = True
         while open_ or flying:
             work = self._next_work(wait=not flying) if open_ else None
+            if isinstance(work, Exercise):
+                self._exercise()
+                continue
             if work is None and not flying:
                 open_ = False
             elif work:
@@ -137,7 +128,7 @@ class Device:
                 self._land(flying.popleft())
                 self._report.forward_begins(flying[0].began if flying else 0.0)
 
-    def _next_work(self, *, wait: bool) -> Work | None:
+    def _next_work(self, *, wait: bool) -> Work | Exercise | None:
         try:
             work = self._inbox.get(block=wait)
         except queue.Empty:
@@ -145,6 +136,21 @@ class Device:
         if work is None:
             self._inbox.put(None)  # stays there for the next look
         return work
+
+    def _exercise(self) -> None:
+        """Without a forward that succeeded lately a worker is not relied upon. A device that is beyond use ends the process."""
+        self._report.forward_begins(time.monotonic())
+        try:
+            self._scorer.exercise()
+        except Exception as error:
+            self._report.forward_begins(0.0)
+            if not isinstance(error, OutOfMemory) and not self._scorer.device.startswith("cpu"):
+                raise
+            logger.error("an idle worker's forward failed on %s", self._scorer.device, exc_info=error)
+        else:
+            self._report.forward_lives()
+            self._report.forward_begins(0.0)
+        self._done()
 
     def _launch(self, work: Work, flying: deque[Flight]) -> None:
         began = time.monotonic()

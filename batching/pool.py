@@ -129,7 +129,7 @@ class Pool:
         spec = child.spec
         config = WorkerConfig(
             directory=str(self._directory), slot=child.slot, factory=spec.factory, options=spec.options, budget_tokens=spec.budget_tokens,
-            max_pairs=spec.max_pairs, lifeline=self._lifeline.reading, log_level=self._log_level,
+            max_pairs=spec.max_pairs, exercise_s=self._policy.exercise_s, lifeline=self._lifeline.reading, log_level=self._log_level,
             log_json=self._log_json, name=f"{self._name}{child.slot}",
         )  # fmt: skip
         self._set(child, "state", WorkerState.STARTING)

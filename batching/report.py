@@ -89,6 +89,14 @@ class Report:
         """When the oldest batch on the device went there; 0 when none is there."""
         self._set("forward_started", began)
 
+    def forward_lives(self) -> None:
+        """A forward succeeded that scored nothing."""
+        self._set("forward_ended", time.monotonic())
+
+    def forward_age_s(self) -> float:
+        """Since the last forward that succeeded."""
+        return time.monotonic() - float(self._slots["forward_ended"][self._slot])
+
     def forward_ends(self, lease: Lease, pack: Pack, scores: Float32s, forward_s: float) -> None:
         """A batch came back."""
         self._set("forward_ended", time.monotonic())

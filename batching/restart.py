@@ -12,11 +12,16 @@ FAULTS = {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SI
 """Signals that a process brings upon itself."""
 
 
+EXERCISE_S = 10.0
+"""How long a worker is idle before it makes sure, by a small forward, that its device still works."""
+
+
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """When a worker counts as stuck, and how often it is started again. Times in seconds."""
 
     forward_limit_s: float = 60.0
     load_limit_s: float = 1800.0
+    exercise_s: float = EXERCISE_S
     backoff_s: float = 0.25
     max_backoff_s: float = 30.0
     max_crashes: int = 5

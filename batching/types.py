@@ -110,6 +110,10 @@ class LoadedScorer(Scorer, Protocol):
         """Memory the model takes on its device."""
         ...
 
+    def exercise(self) -> None:
+        """Run a small forward and wait for it, as is done now and then while there is nothing to score. Raises as `launch` does."""
+        ...
+
 
 class OutOfMemory(Exception):
     """The device's memory did not hold this batch; a smaller one may fit."""

@@ -21,13 +21,15 @@ import msgspec
 
 from batching import lifeline, logs, memory
 from batching.bell import Bell, Ringer
-from batching.device import Budget, Device, Work, reject
+from batching.budget import Budget
+from batching.device import Device, Work, reject
 from batching.errors import StartError
 from batching.lease import Corrupt, Lease
 from batching.planner import Limits
 from batching.queue import Queue
 from batching.queue_files import worker_bell
 from batching.report import Report
+from batching.restart import EXERCISE_S
 from batching.states import Failure
 from batching.types import LoadedScorer, OutOfMemory
 
@@ -57,6 +59,7 @@ class WorkerConfig(msgspec.Struct, frozen=True, kw_only=True):
     budget_tokens: int = 0
     """0: the scorer's own choice."""
     max_pairs: int | None = None
+    exercise_s: float = EXERCISE_S
     lifeline: int | None = None
     """A pipe's reading end; when the supervisor dies it closes, and the worker ends."""
     log_level: str = "INFO"
@@ -76,6 +79,7 @@ class Worker:
         self._budget = Budget(config.budget_tokens or scorer.budget_tokens)
         self._device = Device(queue_, scorer, self._report, self._budget, lambda: self._ringer.ring(self._own_bell))
         self._suspect = False
+        self._exercised_at = time.monotonic()
         self.stopping = False
 
     def run(self) -> None:
@@ -136,10 +140,21 @@ class Worker:
         if self._device.outstanding:
             self._bell.wait(IDLE_WAIT_S)
             return
+        if self._exercise_is_due():
+            self._device.exercise()
+            return
         self._report.idle(True)
         if not self._queue.waiting():
             self._bell.wait(IDLE_WAIT_S)
         self._report.idle(False)
+
+    def _exercise_is_due(self) -> bool:
+        """Whether no forward has shown for a while that the device still works."""
+        now, every_s = time.monotonic(), self._config.exercise_s
+        due = self._report.forward_age_s() > every_s and now - self._exercised_at > every_s
+        if due:
+            self._exercised_at = now
+        return due
 
     def close(self) -> None:
         """Let go of bells and shared memory."""

@@ -19,6 +19,10 @@ FRESH_S = 3.0
 """A worker beats every 50 ms; one that was silent for this long is not relied upon."""
 
 
+FORWARD_FRESH_S = 45.0
+"""A worker that scores, or exercises its device while it is idle, has a forward that succeeded at least every ten seconds."""
+
+
 class Verdict(msgspec.Struct, frozen=True):
     """Whether to send work, and in a line why not."""
 
@@ -40,7 +44,7 @@ def judge(models: list[str], views: Mapping[str, QueueView], *, draining: bool, 
         view = views.get(model)
         if view is None:
             return Verdict("starting", f"{model}: the queue is not open yet")
-        if not any(_reliable(worker, forward_limit_s) for worker in view.workers):
+        if not any(reliable(worker, forward_limit_s) for worker in view.workers):
             return _why_not(model, view.workers)
     return Verdict("unhealthy", trouble) if trouble else Verdict("ok")
 
@@ -68,8 +72,13 @@ def version() -> str:
         return "0+unknown"
 
 
-def _reliable(worker: WorkerView, forward_limit_s: float) -> bool:
-    return worker.ready(FRESH_S) and worker.forward_running_s <= forward_limit_s
+def reliable(worker: WorkerView, forward_limit_s: float) -> bool:
+    """Whether requests may count on a worker: warmed up, heard of just now, and a forward in time, under way or lately."""
+    if not worker.ready(FRESH_S):
+        return False
+    if worker.forward_running_s:
+        return worker.forward_running_s <= forward_limit_s
+    return worker.forward_age_s <= FORWARD_FRESH_S
 
 
 def _why_not(model: str, workers: list[WorkerView]) -> Verdict:
@@ -83,6 +92,8 @@ def _complaint(worker: WorkerView) -> str:
         return f"is {worker.state}" + (f" ({worker.reason})" if worker.reason else "")
     if worker.heartbeat_age_s > FRESH_S:
         return f"was last heard of {worker.heartbeat_age_s:.0f} s ago"
+    if not worker.forward_running_s:
+        return f"has had no forward that succeeded for {worker.forward_age_s:.0f} s"
     return f"has been at one batch for {worker.forward_running_s:.0f} s"
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from batching.worker_view import WorkerView
-from service.health import FRESH_S
+from service.health import reliable
 from service.notify import Notifier
 
 EVERY_S = 1.0
@@ -42,14 +42,14 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def healthy(self) -> bool:
         """Whether requests are answered: every model has a worker to rely on and every HTTP process runs."""
-        reliable = all(any(_reliable(worker, self.forward_limit_s) for worker in model.workers) for model in self.models)
-        return bool(self.models) and reliable and self.http_ready == self.http_processes
+        served = all(any(reliable(worker, self.forward_limit_s) for worker in model.workers) for model in self.models)
+        return bool(self.models) and served and self.http_ready == self.http_processes
 
 
 def line(now: Standing, pairs_per_s: float) -> str:
     """Return the line of load: `2 of 2 workers ready, 2 of 2 HTTP processes, 412 pairs/s, queue 3 % of 4.2M tokens`."""
     workers = [worker for model in now.models for worker in model.workers]
-    ready = sum(_reliable(worker, now.forward_limit_s) for worker in workers)
+    ready = sum(reliable(worker, now.forward_limit_s) for worker in workers)
     queues = ", ".join(f"queue {_percent(model)} % of {short(model.limit_tokens)} tokens" for model in now.models)
     http = f"{now.http_ready} of {now.http_processes} HTTP processes"
     trouble = "" if now.healthy else "UNHEALTHY: "
@@ -101,7 +101,3 @@ class Reporter:
 
 def _percent(model: ModelStanding) -> int:
     return round(100 * model.reserved_tokens / max(1, model.limit_tokens))
-
-
-def _reliable(worker: WorkerView, forward_limit_s: float) -> bool:
-    return worker.ready(FRESH_S) and worker.forward_running_s <= forward_limit_s

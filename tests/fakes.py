@@ -49,7 +49,8 @@ def expected(request: Sequences) -> Float32s:
 class FakeScorer:
     """Scores by `known_scores` after `seconds_per_token` (and `seconds_per_batch`); a POISON token (or `poison`) triggers `mode`.
 
-    With `once`, the path of a file, only the first poison of all workers that share it misbehaves.
+    With `once`, the path of a file, only the first poison of all workers that share it misbehaves. Where `broken`, another, is there,
+    exercises do.
     """
 
     dtype, backend, padded = "float32", "fake", False
@@ -59,6 +60,7 @@ class FakeScorer:
             return float(str(options.get(name, usual)))
 
         self.mode, self.once = str(options.get("mode", "")), str(options.get("once", ""))
+        self.broken = str(options.get("broken", ""))
         self.poison = int(number("poison", POISON))
         self.device, self.depth = str(options.get("device", "cpu")), int(number("depth", 1))
         self.seconds_per_token, self.seconds_per_batch = number("seconds_per_token", 0.0), number("seconds_per_batch", 0.0)
@@ -67,6 +69,11 @@ class FakeScorer:
 
     def memory_bytes(self) -> int:
         return 0
+
+    def exercise(self) -> None:
+        """Works, until the file `broken` is there."""
+        if self.broken and Path(self.broken).exists():
+            misbehave(self.mode)
 
     def launch(self, pack: Pack) -> Collect:
         if pause := self.seconds_per_token * pack.tokens + self.seconds_per_batch:
@@ -137,9 +144,11 @@ def die(options: dict[str, object]) -> FakeScorer:
 
 
 @contextlib.contextmanager
-def inline_worker(directory: Path, slot: int = 0, *, max_pairs: int | None = None, **options: object) -> Iterator[Worker]:
+def inline_worker(
+    directory: Path, slot: int = 0, *, max_pairs: int | None = None, exercise_s: float = 10.0, **options: object
+) -> Iterator[Worker]:
     """A worker in a thread of this process, stopped at the end; what its loop raises is raised."""
-    config = WorkerConfig(directory=str(directory), slot=slot, factory="", max_pairs=max_pairs)
+    config = WorkerConfig(directory=str(directory), slot=slot, factory="", max_pairs=max_pairs, exercise_s=exercise_s)
     worker = Worker(config, Queue(directory), FakeScorer(options))
     with ThreadPoolExecutor(1) as thread:
         running = thread.submit(worker.run)

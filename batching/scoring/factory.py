@@ -20,7 +20,7 @@ from batching.types import Collect, Pack
 CPU_TARGET_S, GPU_TARGET_S = 0.5, 0.05
 """How long a batch may take: what a newcomer waits for at the most before its turn to be planned."""
 CALIBRATE_S = 4.0
-WARM_UP_TOKENS = 256
+WARM_UP_TOKENS, EXERCISE_TOKENS = 256, 8
 MIN_BATCHES = 2
 """A budget holds at least this many of the longest sequences, so that one does not run alone."""
 
@@ -55,6 +55,10 @@ class ReadyScorer:
     def memory_bytes(self) -> int:
         """Memory the model takes on its device."""
         return self._scorer.memory_bytes()
+
+    def exercise(self) -> None:
+        """See `LoadedScorer.exercise`."""
+        self._scorer.warm_up(EXERCISE_TOKENS)
 
     def device_memory(self) -> Memory:
         """Memory of the device, whoever holds it; looked at every few seconds, and unknown where CUDA has failed."""

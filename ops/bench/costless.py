@@ -34,6 +34,9 @@ class CostlessScorer:
         """None to speak of."""
         return 0
 
+    def exercise(self) -> None:
+        """Nothing to see to."""
+
     def launch(self, pack: Pack) -> Collect:
         """See `batching.types.Scorer`."""
         firsts = (np.cumsum(pack.entry_sequences) - pack.entry_sequences)[pack.entry_shared]

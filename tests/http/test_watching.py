@@ -27,6 +27,8 @@ GOOD = {"query": "private words", "documents": ["b"], "model": "m"}
         ([worker(state="failed", reason="no such file")], False),
         ([worker(state="draining")], False),
         ([worker(heartbeat_age_s=30.0)], False),
+        ([worker(forward_age_s=60.0)], False),
+        ([worker(forward_age_s=60.0, forward_running_s=59.0)], True),
         ([worker(forward_running_s=61.0)], False),
         ([worker(forward_running_s=59.0)], True),
         ([worker(state="failed"), worker(slot=1)], True),

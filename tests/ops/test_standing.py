@@ -39,6 +39,7 @@ GOOD = worker()
         (standing(worker(state="starting")), False),
         (standing(worker(heartbeat_age_s=10.0)), False),
         (standing(worker(forward_running_s=61.0)), False),
+        (standing(worker(forward_age_s=60.0)), False),
         (standing(GOOD, http_ready=1), False),
         (Standing(models=[], http_processes=2, http_ready=2, forward_limit_s=60.0), False),
     ],

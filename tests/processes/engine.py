@@ -26,7 +26,7 @@ from batching.worker_view import WorkerView
 from tests.fakes import expected
 
 ROOT = Path(tests.__file__).parent.parent
-QUICK = Policy(forward_limit_s=2.0, load_limit_s=20.0, backoff_s=0.05, max_backoff_s=0.2, max_crashes=5)
+QUICK = Policy(forward_limit_s=2.0, load_limit_s=20.0, backoff_s=0.05, max_backoff_s=0.2, max_crashes=5, exercise_s=0.2)
 POLL_S = 0.02
 
 

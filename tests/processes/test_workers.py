@@ -212,6 +212,20 @@ def test_a_hang_is_found_within_the_forward_limit(short_path: Path) -> None:
     run(Engine(short_path / "q", spec(mode="hang", once=str(short_path / "once"), budget_tokens=1 << 20), policy=policy), test)
 
 
+@pytest.mark.parametrize(("mode", "within_s"), [("raise", 3.0), ("hang", 5.0)])
+def test_a_device_that_is_lost_while_idle_is_found_out(short_path: Path, mode: str, within_s: float) -> None:
+    """Nobody asks, and yet the worker is replaced: at once when its device raises, after the forward limit when it hangs."""
+
+    async def test(engine: Engine) -> None:
+        (short_path / "broken").touch()
+        await engine.until(lambda: engine.worker().restarts >= 1, within_s)
+        (short_path / "broken").unlink()
+        await engine.until(lambda: engine.worker().state == "ready" and engine.worker().forward_age_s < 1.0)
+        await engine.right(some(1)[0])
+
+    run(Engine(short_path / "q", spec(mode=mode, device="cuda:0", broken=str(short_path / "broken"))), test)
+
+
 def test_memory_that_does_not_hold_a_batch_costs_nobody_an_answer(short_path: Path) -> None:
     """Batches over the device's memory are scored in halves, and later ones are smaller."""
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batching.device import RECOVER_AFTER, Budget
+from batching.budget import RECOVER_AFTER, Budget
 from batching.halve import halves
 from batching.types import Pack
 from tests.fakes import known_scores

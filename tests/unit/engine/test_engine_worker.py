@@ -11,8 +11,8 @@ import pytest
 
 from batching.arena import ArenaShape
 from batching.board import Board, BoardShape
+from batching.budget import RECOVER_AFTER
 from batching.cut import Cut
-from batching.device import RECOVER_AFTER
 from batching.owner import Ended, Owner, Stamp
 from batching.queue_files import QueueShape, make_queue
 from batching.states import Failure, State
@@ -181,6 +181,40 @@ def test_a_worker_beats_while_it_scores(site: Site) -> None:
         assert not site.worker.idle
         site.wait(lambda: len(site.answers) == 1)
     assert site.worker.forward_running_s == 0.0
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_an_idle_worker_sees_to_its_device(site: Site, depth: int) -> None:
+    """With nothing to score a small forward succeeds again and again, which counts as no batch; while there is work it is not needed."""
+    with inline_worker(site.directory, depth=depth, exercise_s=0.05):
+        site.wait(lambda: site.worker.state == "ready")
+        for _ in range(4):
+            site.wait(lambda: site.worker.forward_age_s > 0.04)
+            site.wait(lambda: site.worker.forward_age_s < 0.03)
+        assert (site.worker.batches, site.worker.pairs, site.worker.forward_running_s) == (0, 0, 0.0)
+        right(site.answered(*GOOD), GOOD)
+
+
+def test_a_forward_that_fails_ages(site: Site, short_path: Path) -> None:
+    """On a CPU a failed exercise ends nothing, but the last success grows old, which readiness looks at; requests are still answered."""
+    (short_path / "broken").touch()
+    with inline_worker(site.directory, mode="raise", broken=short_path / "broken", exercise_s=0.05):
+        site.wait(lambda: site.worker.forward_age_s > 0.4)
+        right(site.answered(*GOOD), GOOD)
+        (short_path / "broken").unlink()
+        site.wait(lambda: site.worker.forward_age_s > 0.04)
+        site.wait(lambda: site.worker.forward_age_s < 0.03)
+
+
+def test_a_device_that_is_lost_while_idle_ends_the_worker(site: Site, short_path: Path) -> None:
+    """An accelerator that fell off the bus is found out without a request."""
+    with (
+        pytest.raises(RuntimeError, match="poison"),
+        inline_worker(site.directory, mode="raise", device="cuda:0", broken=short_path / "broken", exercise_s=0.05),
+    ):
+        site.wait(lambda: site.worker.state == "ready")
+        (short_path / "broken").touch()
+        site.wait(lambda: site.worker.state == "draining")
 
 
 def test_batch_size_caps_pairs(site: Site) -> None:
