@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.chaos import fairness, faults, fuzz, kills, overload, proxy, soak
+from tests.chaos import fairness, faults, fuzz, kills, overload, proxy, soak, soak_model
 from tests.chaos.render import about
 from tests.chaos.report import Report
 
@@ -25,6 +25,7 @@ STAGES: dict[str, tuple[Callable[[float], Report], float]] = {
     "faults": (faults.run, 4.0),
     "proxy": (proxy.run, 2.0),
     "soak": (soak.run, 30.0),
+    "soak-model": (soak_model.run, 30.0),
 }
 """Each with its usual minutes."""
 

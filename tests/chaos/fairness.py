@@ -81,7 +81,7 @@ def run(seconds: float) -> Report:
     usual = small_p99("tests.fakes", seconds / 3, half=True, report=report, pauses=pauses)
     fair = small_p99("tests.fakes", seconds / 3, half=False, report=report, pauses=pauses)
     fifo = small_p99("tests.chaos.fifo", seconds / 3, half=False, report=report, pauses=pauses)
-    report.tell("p99 at half load, s", usual)
+    report.tell("p99 at half load of the same mixture, s", usual)
     report.timed("p99 with the queue full, s", fair, f"<= {3 * usual:.3f} (3 times)", fair <= 3 * usual)
     report.timed("p99 first come first served, s", fifo, f">= {5 * fair:.3f} (5 times fair)", fifo >= 5 * fair)
     report.stood_still(max(pauses))

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 ROOT = Path(__file__).parents[2]
-ORDER = ("kills", "overload", "fairness", "fuzz", "faults", "proxy", "soak")
+ORDER = ("kills", "overload", "fairness", "fuzz", "faults", "proxy", "soak", "soak-model")
 
 
 class Kept(msgspec.Struct):

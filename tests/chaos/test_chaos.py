@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos import fairness, faults, fuzz, kills, overload, proxy, soak
+from tests.chaos import fairness, faults, fuzz, kills, overload, proxy, soak, soak_model
 from tests.chaos.report import Report
 from tests.chaos.watch import BLOCKS, LEAST, trend
 
@@ -49,9 +49,10 @@ def test_in_full(experiment, minutes: float) -> None:
 
 @pytest.mark.soak
 @pytest.mark.timeout(2400)
-def test_soak() -> None:
+@pytest.mark.parametrize("experiment", [soak, soak_model], ids=lambda value: value.__name__)
+def test_soak(experiment) -> None:
     """Half an hour at 80 % of capacity: nothing grows."""
-    kept(soak.run(1800.0))
+    kept(experiment.run(1800.0))
 
 
 @pytest.mark.parametrize(

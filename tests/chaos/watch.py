@@ -113,8 +113,9 @@ class Watch:
             report.tell(f"{name}: memory after warm-up (too few samples for the test)", ends)
             return
         text = f"{ends}, {1000 * found.slope / step_s * 60:+.1f} kB/min, p {found.p:.3f}"
-        limit = f"no rise over {share:.0%}" if share else "no rise"
-        report.must(f"{name}: memory after warm-up, slope", text, limit, not found.is_growth(max(LEAST["memory"], share * values[0])))
+        least = max(LEAST["memory"], share * values[0])
+        limit = f"no rise (p < 0.01 and {least:.2f} MB)"
+        report.must(f"{name}: memory after warm-up, slope", text, limit, not found.is_growth(least))
 
     def _tell_count(self, report: Report, what: str, values: list[float], least: float) -> None:
         found, ends = trend(values), f"{min(values):.0f} to {max(values):.0f}"
