@@ -1,6 +1,5 @@
-"""What a packed body gets on a CUDA device: blocks compiled where that is faster, and graphs around small rows.
-
-All of it falls back to the plain way, with a logged reason.
+"""What a packed body gets on a CUDA device: a fused forward if it has the shape for one, else blocks compiled where that is faster; and
+graphs around small rows. All of it falls back to the plain way, with a logged reason.
 """
 
 from __future__ import annotations
@@ -12,9 +11,12 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
+from batching.errors import SettingError
 from batching.scoring.batch import Batch, Forward
 from batching.scoring.compiled import Regions, set_cache_directories
+from batching.scoring.fused import FusedForward, available, unsupported
 from batching.scoring.graphs import Graph, GraphedForward, cuda_graphs
 from batching.scoring.layout import Layout
 from batching.scoring.options import ScoringOptions
@@ -28,7 +30,39 @@ PROBE_LENGTH = 64
 PROBES = 5
 MARGIN = 1.02
 DRIFT = 0.25
-"""Largest difference of a compiled body to the plain one, in units of the values' spread."""
+"""Largest difference of a compiled body to the plain one, in units of the values' spread; of a fused one, root mean square."""
+FLOAT8_DRIFT = 0.5
+
+
+def fuse(base: PreTrainedModel, kernel: Kernel, dtype: torch.dtype, offset: int, options: ScoringOptions) -> Forward | None:
+    """The fused forward of `base`, with graphs, if it has one here and agrees with the plain one.
+
+    Raises SettingError when it was asked for by name and can't be.
+    """
+    reason = available(base.device, dtype) or unsupported(base) or ("attention is 'runs'" if kernel.sorts else None)
+    if reason is not None and options.forward == "fused":
+        raise SettingError(f"forward 'fused' is not possible: {reason}; use 'auto'")
+    if reason is not None or options.forward not in ("auto", "fused"):
+        return None
+    torch.cuda.set_device(base.device)
+    set_cache_directories()
+    try:
+        fused = FusedForward(base, float8=options.dtype == "float8")
+        apart = _apart(fused, PackedForward(base, kernel.name), probe(base.device, kernel, PROBE_TOKENS, PROBE_LENGTH, offset))
+    except Exception as error:  # noqa: BLE001  compilers fail in many ways; each leaves the model's own modules
+        logger.warning("no fused forward: %s: %s", type(error).__name__, str(error).partition("\n")[0])
+        return None
+    if not apart <= (DRIFT if options.dtype != "float8" else FLOAT8_DRIFT):
+        logger.warning("no fused forward: it differs from the model's own modules by %.2g of the spread", apart)
+        return None
+    return fused if options.graphs == "off" else GraphedForward(fused, kernel, offset, cuda_graphs())
+
+
+@torch.inference_mode()
+def _apart(forward: Forward, plain: Forward, batch: Batch) -> float:
+    """The root mean square difference of hidden states, in units of the values' spread."""
+    want = plain.hidden(batch).float()
+    return float((forward.hidden(batch).float() - want).square().mean().sqrt() / want.std().clamp_min(1e-6))
 
 
 def speed_up(

@@ -6,6 +6,7 @@ rowwise one. The same arithmetic on dequantised numbers stands in for it where t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import torch
@@ -48,37 +49,46 @@ def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     return (x.float() / scale).clamp(-LARGEST, LARGEST).to(FLOAT8), scale
 
 
+Quantise = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""`quantise_rows`, or another way to the same."""
+
+
 class Float8Linear(nn.Module):
     """In place of an nn.Linear; its bias keeps the body's number type."""
 
-    def __init__(self, linear: nn.Linear, product: Product) -> None:
+    def __init__(self, linear: nn.Linear, product: Product, quantise: Quantise = quantise_rows) -> None:
         super().__init__()
         weight, scale = quantise_rows(linear.weight.detach())
         self.register_buffer("weight", weight.contiguous(), persistent=False)
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("bias", None if linear.bias is None else linear.bias.detach(), persistent=False)
-        self._product = product
+        self._product, self._quantise = product, quantise
 
     def forward(self, x: Tensor) -> Tensor:
         """`x` [..., K] to [..., N] in `x`'s number type."""
-        rows, scale = quantise_rows(x.reshape(-1, x.shape[-1]))
+        rows, scale = self._quantise(x.reshape(-1, x.shape[-1]))
         result = self._product(rows, self.get_buffer("weight"), scale, self.get_buffer("scale"), self._buffers["bias"], x.dtype)
         return result.view(*x.shape[:-1], result.shape[-1])
 
 
 def fits(linear: nn.Module) -> bool:
     """If a module is a linear of a shape that the product takes."""
-    return type(linear) is nn.Linear and linear.in_features % MULTIPLE == 0 and linear.out_features % MULTIPLE == 0
+    return type(linear) is nn.Linear and fits_shape(linear.weight)
 
 
-def to_float8(base: nn.Module, product: Product) -> int:
+def fits_shape(weight: Tensor) -> bool:
+    """If the product takes a weight [out, in]."""
+    return all(side % MULTIPLE == 0 for side in weight.shape)
+
+
+def to_float8(base: nn.Module, product: Product, quantise: Quantise = quantise_rows) -> int:
     """Put a `Float8Linear` for every fitting linear of `base`'s layers; how many there were."""
     count = 0
     for block in blocks_of(base):
         for module in list(block.modules()):
             for name, child in list(module.named_children()):
                 if isinstance(child, nn.Linear) and fits(child):
-                    setattr(module, name, Float8Linear(child, product))
+                    setattr(module, name, Float8Linear(child, product, quantise))
                     count += 1
     return count
 

@@ -12,9 +12,11 @@ from batching.families.card import ModelCard
 from batching.scoring.attention import RUNS, choose_kernel
 from batching.scoring.bodies import check_rope, read_positions
 from batching.scoring.checkpoint import read_config
+from batching.scoring.cuda import fuse
 from batching.scoring.drivers import why_no_cuda
 from batching.scoring.float8 import check_float8, scaled_mm, to_float8
 from batching.scoring.forwards import choose_forward, may_prepack
+from batching.scoring.fused.kernels import row_quantiser
 from batching.scoring.lanes import lane_for
 from batching.scoring.onednn import available
 from batching.scoring.onednn.weights import BODIES
@@ -47,10 +49,11 @@ def load_scorer(card: ModelCard, options: ScoringOptions) -> PackedScorer:
     parts.base.to(device)
     for module in parts.reader.modules():
         module.to(device)
-    if options.dtype == "float8":
-        quantise(card, parts.base)
     kernel = choose_kernel(device, dtype, options.attention)
-    forward = choose_forward(parts, card, kernel, dtype, options)
+    forward = None if parts.veils else fuse(parts.base, kernel, dtype, read_positions(parts.base).offset, options)
+    if options.dtype == "float8" and forward is None:
+        quantise(card, parts.base)
+    forward = forward or choose_forward(parts, card, kernel, dtype, options)
     spots = None
     if parts.vision is not None and pictures is not None:
         spots = Spots(token_ids(card, [pictures.marks[1]])[0], pictures.tokens, pictures.tile_bytes)
@@ -70,7 +73,7 @@ def load_scorer(card: ModelCard, options: ScoringOptions) -> PackedScorer:
 
 def quantise(card: ModelCard, base: PreTrainedModel) -> None:
     """Give the layers of `base` float8 products; raises SettingError when none of its linears takes them."""
-    if not to_float8(base, scaled_mm):
+    if not to_float8(base, scaled_mm, row_quantiser(base.device)):
         raise SettingError(f"{card.name}: dtype 'float8' is for models whose layers have linears in multiples of 16; use 'auto'")
 
 

@@ -10,7 +10,7 @@ DTypeChoice = Literal["auto", "float32", "bfloat16", "float16", "float8", "int8"
 AttentionChoice = Literal["auto", "flash", "varlen", "runs"]
 CompileChoice = Literal["auto", "on", "off"]
 GraphChoice = Literal["auto", "off"]
-ForwardChoice = Literal["auto", "transformers", "onednn"]
+ForwardChoice = Literal["auto", "transformers", "onednn", "fused"]
 
 
 class ScoringOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,7 +26,8 @@ class ScoringOptions(msgspec.Struct, frozen=True, kw_only=True):
     attention: AttentionChoice = "auto"
     """"flash": the flash-attn package; "varlen": torch's own varlen kernel; "runs": SDPA over runs of equal length."""
     forward: ForwardChoice = "auto"
-    """"transformers": the model's own modules; "onednn": prepacked linears, CPU encoders only."""
+    """"transformers": the model's own modules; "onednn": prepacked linears, CPU encoders only; "fused": few
+    kernels, encoders on CUDA only."""
     compiled: CompileChoice = "auto"
     """CUDA with a varlen kernel: torch.compile over the body's blocks; "auto" measures at start."""
     graphs: GraphChoice = "auto"

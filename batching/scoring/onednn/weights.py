@@ -75,23 +75,28 @@ class EncoderWeights:
     position_offset: int
 
 
-def unsupported(model: PreTrainedModel) -> str | None:
-    """Why `model` can't run here, in one line; None when it can."""
+def unlike(model: PreTrainedModel) -> str | None:
+    """Why `model` has not the shape that is read here, in one line; None when it has."""
     config = model.config
     if config.model_type not in BODIES:
-        return f"model_type {config.model_type!r} has no packed CPU forward; these have: {', '.join(sorted(BODIES))}"
+        return f"model_type {config.model_type!r} has no forward of its own; these have: {', '.join(sorted(BODIES))}"
     if config.hidden_act not in ACTIVATIONS:
         return f"the activation {config.hidden_act!r} has no oneDNN counterpart"
     if config.is_decoder or getattr(config, "position_embedding_type", "absolute") != "absolute":
-        return "only encoders with absolute positions have a packed CPU forward"
-    if any(parameter.device.type != "cpu" for parameter in model.parameters()):
-        return "the model is not on the CPU"
+        return "only encoders with absolute positions have a forward of their own"
     return None
 
 
+def unsupported(model: PreTrainedModel) -> str | None:
+    """Why `model` can't run on oneDNN, in one line; None when it can."""
+    if any(parameter.device.type != "cpu" for parameter in model.parameters()):
+        return "the model is not on the CPU"
+    return unlike(model)
+
+
 def read_weights(model: PreTrainedModel) -> EncoderWeights:
-    """Take a base model's weights; raises ValueError with the reason for a model that `unsupported` names."""
-    reason = unsupported(model)
+    """Take a base model's weights, wherever they are; raises ValueError with the reason for a model that `unlike` names."""
+    reason = unlike(model)
     if reason is not None:
         raise ValueError(reason)
     tables: Any = model.embeddings
