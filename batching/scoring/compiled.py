@@ -23,6 +23,8 @@ logger = logging.getLogger("rerankd.worker")
 
 Told = tuple[Tensor, Tensor, str]
 """What compiled blocks are told instead of `Segments`: offsets, the longest as a number on the host, the kernel's name."""
+VERSIONS = 64
+"""Compilations of one block's code; layers differ in a few numbers (windows, say), and each needs its own."""
 _kernels: dict[str, Kernel] = {}
 
 
@@ -69,6 +71,7 @@ class Regions:
 
     def __init__(self, base: nn.Module, *, backend: Any = "inductor") -> None:
         """`backend`: torch.compile's. Compiles nothing yet: that is done by the first forward."""
+        torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, VERSIONS)
         self._blocks = blocks_of(base)
         self._calls = [torch.compile(block.forward, dynamic=True, backend=backend, fullgraph=True) for block in self._blocks]
 
@@ -90,6 +93,13 @@ class Regions:
         finally:
             for block, call in zip(self._blocks, plain, strict=True):
                 block.forward = call
+
+
+def is_compilers(error: Exception) -> bool:
+    """If `error` comes from compiling, late: a shape or a layer that the compilations so far do not serve."""
+    from torch._dynamo import exc  # takes a second to import, which the CPU never needs
+
+    return isinstance(error, exc.TorchDynamoException | exc.FailOnRecompileLimitHit)
 
 
 def tell(segments: Segments) -> Told | None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from typing import Any
 
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from batching.scoring.batch import Batch, RowRead, module_bytes, read_rows
-from batching.scoring.compiled import Regions, Told, tell
+from batching.scoring.compiled import Regions, Told, is_compilers, tell
 from batching.scoring.layout import Layout
 from batching.scoring.linears import round_rows
 from batching.scoring.segments import Segments
 from batching.types import Int32s
+
+logger = logging.getLogger("rerankd.worker")
 
 
 class PackedForward:
@@ -46,8 +49,15 @@ class PackedForward:
         told = None if self.regions is None else tell(batch.segments)
         if self.regions is None or told is None:
             return self._run(batch, batch.segments)
-        with self.regions.use():
-            return self._run(batch, told)
+        try:
+            with self.regions.use():
+                return self._run(batch, told)
+        except Exception as error:
+            if not is_compilers(error):
+                raise
+            logger.warning("blocks are no longer compiled: %s", str(error).partition("\n")[0])
+            self.regions = None
+            return self._run(batch, batch.segments)
 
     def _run(self, batch: Batch, segments: Segments | Told) -> Tensor:
         tensors = batch.tensors

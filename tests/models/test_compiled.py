@@ -75,6 +75,24 @@ def test_a_compiler_that_fails_or_lies_is_left_out(backend: Any, said: str, capl
 
 
 @pytest.mark.filterwarnings("default")
+def test_a_compiler_that_gives_up_later_leaves_the_plain_blocks(caplog: pytest.LogCaptureFixture) -> None:
+    """A batch that would need one compilation too many is scored all the same, as are those behind it."""
+    scorer, request = varlen_scorer("xlm-roberta"), encoded("xlm-roberta", QUERY, SENTENCES)
+    want = scores(scorer, request)
+    regions = Regions(scorer._forward._base, backend=Counting())
+
+    def gives_up(*_args: Any, **_kwargs: Any) -> None:
+        raise torch._dynamo.exc.FailOnRecompileLimitHit("too many")
+
+    regions._calls = [gives_up for _ in regions._calls]  # type: ignore[misc]
+    scorer._forward.regions = regions
+    for _ in range(2):
+        np.testing.assert_allclose(scores(scorer, request), want, atol=1e-6, rtol=0)
+    assert scorer._forward.regions is None
+    assert "no longer compiled: too many" in caplog.text
+
+
+@pytest.mark.filterwarnings("default")
 def test_compiled_blocks_are_kept_when_they_must_be_and_can_be_captured() -> None:
     """Graphs replay compiled blocks; the backend's name says both."""
     scorer, request = varlen_scorer("xlm-roberta"), encoded("xlm-roberta", QUERY, SENTENCES[:5])
