@@ -13,6 +13,13 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 PORTS = {"http": 80, "https": 443}
+_SPECIAL = tuple(
+    map(
+        ipaddress.ip_network,
+        ("100.64.0.0/10", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "64:ff9b:1::/48", "2001::/23", "5f00::/16"),
+    )
+)
+"""Not the open internet by IANA's registries, whatever this release of Python knows of them."""
 _TRANSLATED = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("::/96"))
 """IPv6 addresses whose last 32 bits are an IPv4 address that the packets end at."""
 
@@ -62,10 +69,14 @@ class Rules:
     def check(self, address: str) -> None:
         """Raise NotAllowed for an address that is neither public nor in `networks`."""
         found = _innermost(ipaddress.ip_address(address.partition("%")[0]))
-        if any(found in network for network in self.networks if network.version == found.version):
+        if _within(found, self.networks):
             return
-        if not found.is_global or found.is_multicast or found.is_reserved:
+        if not found.is_global or found.is_multicast or found.is_reserved or _within(found, _SPECIAL):
             raise NotAllowed(f"has a URL whose host has no public address ({PREFIX}IMAGE_NETWORKS)")
+
+
+def _within(address: Address, networks: Sequence[Network]) -> bool:
+    return any(address in network for network in networks)
 
 
 def _plain(url: str) -> bool:
@@ -89,6 +100,6 @@ def _innermost(address: Address) -> Address:
     if isinstance(address, ipaddress.IPv4Address):
         return address
     inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-    if inner is None and any(address in network for network in _TRANSLATED) and int(address) > 1:
+    if inner is None and _within(address, _TRANSLATED) and int(address) > 1:
         inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     return inner or address

@@ -28,7 +28,7 @@ def embedded(picture: Picture, most_bytes: int) -> bytes:
         if head is None or not head[0].lower().endswith(";base64,"):
             raise refused(picture, "is a data URL without ;base64,")
         text = text[head.end() :]
-    if len(text) // 4 * 3 > most_bytes + len(text) // 16:  # blanks may stand in it
+    if len(text) * 3 // 4 > most_bytes + 4 + len(text) // 16:  # padding and blanks may stand in it
         raise too_many_bytes(picture, most_bytes)
     try:
         data = base64.b64decode(text.translate(_BLANKS), validate=True)
