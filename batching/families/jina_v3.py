@@ -2,10 +2,12 @@
 
 Recipe: the published code of JinaForRanking: hidden states at `<|embed_token|>` (one per document) and at the last `<|rerank_token|>` (the
 query) through a two-layer projector, then cosine. A score depends on the other documents and their order. Queries of at most 512
-tokens, documents of 2,048, at most 125 documents in one prompt.
+tokens, documents of 2,048 (v3.5: 1,024 and 8,192), at most 125 documents in one prompt; more are ranked in blocks, see `listwise`.
 """
 
 from __future__ import annotations
+
+from msgspec.structs import replace
 
 from batching.families.base import Family, Piece
 
@@ -44,3 +46,6 @@ FAMILY = Family(
     markers=("<|embed_token|>", "<|rerank_token|>"),
     activation="cosine",
 )
+
+V3_5 = replace(FAMILY, query_tokens=1024, document_tokens=8192, default_max_length=8192 + 1024)
+"""jina-reranker-v3.5, most of whose layers see a sliding window."""

@@ -1,4 +1,7 @@
-"""A listwise family's prompt: all documents of a request in one sequence, in several where there are too many of them.
+"""A listwise family's prompt: all documents of a request in one sequence, in blocks of a sequence each where there are too many of them.
+
+Blocks are the reference's (JinaForRanking.rerank): one is full with 125 documents, or when, beside two times the query, it could not hold
+another document of the longest kind.
 
 The layout's pieces are, in order: fixed text, opening, item, its marker, what closes an item, the query's last mention, its marker, what
 closes that, fixed text. Text between two markers is tokenized as one string, as the reference has it. Cut on the right only.
@@ -15,12 +18,15 @@ from numpy.typing import NDArray
 from batching.errors import InvalidRequest
 from batching.families.base import Family
 from batching.families.bodies import LIMIT_SETTING, Room, tokenize_bodies
+from batching.families.cut import first_tokens
 from batching.families.layout import fill, render
 from batching.families.vocabulary import Vocabulary
 from batching.types import Int32s, Sequences
 
 MAX_DOCUMENTS = 125
 """In one prompt, as the reference."""
+MOST_BYTES = 4
+"""Of one character, and so the most tokens that it can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,7 @@ class ListLayout:
     ) -> list[Prompt]:
         """The prompts of one request: documents of at most `room` tokens each, prompts of at most `longest`; `limit` is for messages."""
         slots = fill(self._family, query, instruction)
-        waiting = [(first, min(first + MAX_DOCUMENTS, len(documents))) for first in range(0, len(documents), MAX_DOCUMENTS)][::-1]
+        waiting = self._blocks(query, documents, room, longest)[::-1]
         prompts: list[Prompt] = []
         while waiting:
             first, last = waiting.pop()
@@ -63,6 +69,20 @@ class ListLayout:
                 middle = (first + last) // 2
                 waiting += [(middle, last), (first, middle)]
         return prompts
+
+    def _blocks(self, query: str, documents: Sequence[str], room: int, longest: int) -> list[tuple[int, int]]:
+        """Documents [first, last) of every block."""
+        capacity = longest - 2 * len(self._vocabulary.ids([query])[0])
+        sizes = [min(room, MOST_BYTES * len(document)) for document in documents]
+        if sum(sizes) + room >= capacity:
+            sizes = [len(first_tokens(self._vocabulary, document, room)[0]) for document in documents]
+        blocks, first, left = [], 0, capacity
+        for number, size in enumerate(sizes):
+            left -= min(size, room)
+            if number + 1 - first >= MAX_DOCUMENTS or left <= room:
+                blocks.append((first, number + 1))
+                first, left = number + 1, capacity
+        return blocks if first == len(sizes) else [*blocks, (first, len(sizes))]
 
     def _prompt(self, slots: dict[str, str], documents: Sequence[str], space: Room, *, first: int, truncate: bool) -> Prompt:
         befores = list(self._befores(slots, len(documents)))

@@ -64,6 +64,14 @@ def vision_language(facts: Facts) -> Family | None:
     return replace(nemotron.VISION, pictures=read_pictures(facts, nemotron.VISION.pictures))
 
 
+def listwise(facts: Facts) -> Family | None:
+    """jina-reranker-v3, and v3.5, which reads longer text and says so by its sliding layers or its name."""
+    if facts.architecture not in jina_v3.FAMILY.architectures:
+        return None
+    slides = "sliding_attention" in (facts.config.get("layer_types") or ())
+    return jina_v3.V3_5 if slides or facts.is_named("v3.5") else jina_v3.FAMILY
+
+
 def by_architecture(facts: Facts) -> Family | None:
     """A class name that one family claims."""
     return next((family for family in BY_ARCHITECTURE if facts.architecture in family.architectures), None)
@@ -117,6 +125,7 @@ RULES: tuple[Rule, ...] = (
     sentence_encoder,
     modern_bert,
     vision_language,
+    listwise,
     by_architecture,
     prompted,
     refuse_headless,

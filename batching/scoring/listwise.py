@@ -1,9 +1,14 @@
-"""The listwise reader: all documents stand in one sequence, each is read at its marker and compared with the query's marker."""
+"""The listwise reader: documents stand together in a sequence, each is read at its marker and compared with the query's marker.
+
+An entry of several sequences is one request in blocks. As the reference has it (JinaForRanking.rerank), every block's own scores weigh its
+query vector, and all documents are compared with the weighted mean of the blocks' query vectors: they are comparable.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from batching.scoring.batch import Batch, Task
@@ -60,12 +65,39 @@ class ListReader:
             queries = starts[sequence] + query_of[sequence]
             return {"documents": documents.astype(np.int32), "queries": queries.astype(np.int32)}
 
+        blocks = block_sizes(pack, tokens[found])
+
         def score(hidden: Tensor, batch: Batch) -> Tensor:
             documents, queries = (self._projector(hidden.index_select(0, batch.tensors[name])) for name in ("documents", "queries"))
-            return cosines(documents, queries)
+            return across_blocks(documents, queries, blocks)
 
         return Task(members=members, prefix_of=None, arrays=arrays, score=score)
 
     def modules(self) -> list[nn.Module]:
         """See `Reader`."""
         return [self._projector]
+
+
+def block_sizes(pack: Pack, sequences: NDArray[np.intp]) -> list[list[int]]:
+    """Documents of every block that has some, entry by entry; `sequences` [documents]: the sequence of each, in order."""
+    counts = np.bincount(sequences, minlength=len(pack.lengths))
+    ends = np.cumsum(pack.entry_sequences)
+    return [[count for count in counts[begin:end].tolist() if count] for begin, end in zip(ends - pack.entry_sequences, ends, strict=True)]
+
+
+def across_blocks(documents: Tensor, queries: Tensor, blocks: list[list[int]]) -> Tensor:
+    """Scores of `documents` [N, D], each with its block's query vector in `queries` [N, D]; float32 [N]. One block: plain cosines."""
+    scores = cosines(documents, queries)
+    if all(len(sizes) < 2 for sizes in blocks):
+        return scores
+    found, first = [], 0
+    for sizes in blocks:
+        rows = slice(first, first := first + sum(sizes))
+        if len(sizes) < 2:
+            found.append(scores[rows])
+            continue
+        weights = torch.stack([part.max() for part in ((1.0 + scores[rows]) / 2.0).split(sizes)])
+        own = torch.stack([part[0] for part in queries[rows].float().split(sizes)])
+        mean = (weights[:, None] * own).sum(0, keepdim=True) / weights.sum()
+        found.append(cosines(documents[rows], mean.expand(sum(sizes), -1)))
+    return torch.cat(found)

@@ -1,32 +1,51 @@
-"""Tiny tokenizers of the real classes, trained here, with the special tokens of each family where the family has them.
+"""Tiny tokenizers of the real classes, made here, with the special tokens of each family where the family has them.
 
-Every function gives a new tokenizer; training happens once per process.
+Every function gives a new tokenizer; vocabularies are made once per process.
 """
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from functools import cache
 
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Regex, normalizers, pre_tokenizers
 from transformers import BertTokenizer, DebertaV2Tokenizer, PreTrainedTokenizerBase, XLMRobertaTokenizer
 
 from tests.checkpoints.corpus import SENTENCES
 
-WORDS = 500
-"""How many pieces a tiny vocabulary learns beside its special tokens."""
+WORDS = 400
+"""How many pieces a tiny vocabulary has beside its special tokens."""
+LONGEST = 6
+"""Characters of the longest piece."""
 
 
 @cache
 def unigram_pieces() -> tuple[tuple[str, float], ...]:
-    """Pieces and scores as SentencePiece would learn them from the corpus, without special tokens."""
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    trainer = trainers.UnigramTrainer(vocab_size=WORDS, unk_token="<unk>", special_tokens=["<unk>"], show_progress=False)
-    tokenizer.train_from_iterator(SENTENCES, trainer)
-    pieces = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
-    found = [(piece, -3.0 - number / 50) for number, (piece, _) in enumerate(pieces) if piece != "<unk>"]
-    return tuple(found)
+    """Pieces and scores as SentencePiece would have them for the corpus, without special tokens."""
+    normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
+    found = pieces_of(words_of(normalizer, pre_tokenizers.Metaspace()), within="")
+    return tuple((piece, -3.0 - number / 50) for number, piece in enumerate(found))
+
+
+def words_of(normalizer: normalizers.Normalizer, pre_tokenizer: pre_tokenizers.PreTokenizer) -> list[str]:
+    """The corpus as words, in its own order."""
+    texts = [normalizer.normalize_str(sentence) for sentence in SENTENCES]
+    return [word for text in texts for word, _ in pre_tokenizer.pre_tokenize_str(text)]
+
+
+def pieces_of(words: Sequence[str], *, within: str) -> list[str]:
+    """All characters and the parts of `words` that cover most, `within` before parts that do not begin a word. The same in every process,
+    which the tokenizers library's trainers of these kinds are not."""
+    counts: Counter[str] = Counter()
+    for word in words:
+        for start in range(len(word)):
+            for end in range(start + 1, min(start + LONGEST, len(word)) + 1):
+                counts[(within if start else "") + word[start:end]] += 1
+    by_use = sorted(counts, key=lambda piece: (-counts[piece] * len(piece.removeprefix(within)), piece))
+    characters = [piece for piece in by_use if len(piece.removeprefix(within)) == 1]
+    longer = [piece for piece in by_use if len(piece.removeprefix(within)) > 1]
+    return [*longer[: max(0, WORDS - len(characters))], *characters]
 
 
 def xlm_roberta_tokenizer(max_length: int = 512) -> PreTrainedTokenizerBase:
@@ -37,13 +56,8 @@ def xlm_roberta_tokenizer(max_length: int = 512) -> PreTrainedTokenizerBase:
 
 @cache
 def wordpieces() -> tuple[str, ...]:
-    """Lower-case word pieces learned from the corpus, without special tokens."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=WORDS, special_tokens=["[UNK]"], show_progress=False)
-    tokenizer.train_from_iterator(SENTENCES, trainer)
-    return tuple(sorted(set(tokenizer.get_vocab()) - {"[UNK]"}))
+    """Lower-case word pieces of the corpus, without special tokens."""
+    return tuple(sorted(pieces_of(words_of(normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()), within="##")))
 
 
 def bert_tokenizer(max_length: int = 512) -> PreTrainedTokenizerBase:
