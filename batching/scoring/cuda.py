@@ -95,6 +95,8 @@ def compile_blocks(forward: PackedForward, regions: Regions, kernel: Kernel, off
             forward.regions = regions
             compiled, compiled_s = _timed(forward, batch)
         apart = float((compiled - plain).abs().max() / plain.std().clamp_min(1e-6))
+        if forward.regions is None:
+            raise RuntimeError("the compiler gave up")
     except Exception as error:  # noqa: BLE001  compilers fail in many ways; each leaves the plain blocks
         forward.regions = None
         logger.warning("blocks are not compiled: %s: %s", type(error).__name__, str(error).partition("\n")[0])
