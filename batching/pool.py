@@ -135,7 +135,7 @@ class Pool:
         self._set(child, "state", WorkerState.STARTING)
         if child.started_at:
             self.queue.board.slots["restarts"][child.slot] += 1
-        child.started_at, child.killed_for, child.was_ready = now, "", False
+        child.started_at, child.killed_for = now, ""
         child.batches_before = int(self.queue.board.slots["batches"][child.slot])
         command = [sys.executable, "-m", "batching.worker", msgspec.json.encode(config).decode()]
         child.process = subprocess.Popen(command, env={**os.environ, **spec.environment}, pass_fds=(self._lifeline.reading,))

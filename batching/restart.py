@@ -55,7 +55,7 @@ class ChildView:
     crashes: int
     ended_age_s: float
     was_ready: bool
-    """Whether its last process got as far as being ready: then its requests may be what kills it, and a later start may do."""
+    """Whether any of its processes was ready: then what keeps it from it now may pass, and a later start may do."""
 
 
 def next_action(child: ChildView, policy: Policy) -> Action:

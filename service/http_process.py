@@ -7,7 +7,6 @@ else stands in DIRECTORY/plan.json.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import socket
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
 
 GIL_SWITCH_S = 0.001
 """How long a thread that tokenizes may keep the event loop from running; Python's own 5 ms is what a whole small request takes."""
+LAST_WORDS_S = 0.5
+"""For the answers to those whose requests were not finished when the drain's time was over."""
 HEADER_TIMEOUT_S = 30.0
 """For a request's head to arrive in, and for a connection to idle: whoever sends it a byte at a time holds nothing for longer."""
 BACKPRESSURE = 16384
@@ -110,6 +111,8 @@ def server(app: Any, settings: Settings, listener: socket.socket, header_timeout
 
 async def serve(app: Litestar, settings: Settings, listener: socket.socket) -> None:
     """Serve until SIGTERM, then drain: readiness false, a grace in which requests are still taken, in-flight ones finished."""
+    from service.state import State
+
     granian = server(app, settings, listener)
     loop = asyncio.get_running_loop()
     stopping = asyncio.Event()
@@ -126,8 +129,10 @@ async def serve(app: Litestar, settings: Settings, listener: socket.socket) -> N
     app.state.drain()
     await asyncio.sleep(settings.drain_grace)
     granian.stop()
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(running, settings.drain_timeout)
+    await asyncio.wait((running,), timeout=settings.drain_timeout)
+    if not running.done():  # what is not finished by now is told so, rather than cut off
+        await State.of(app).models.close()
+        await asyncio.wait((running,), timeout=LAST_WORDS_S)
 
 
 def main(directory: str, index: str, descriptor: str, pipe: str) -> int:

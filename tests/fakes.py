@@ -133,6 +133,13 @@ def refuse(options: dict[str, object]) -> FakeScorer:
     raise StartError("the weights are gone")
 
 
+def moody(options: dict[str, object]) -> FakeScorer:
+    """A model that can't be loaded while the file `gone` is there."""
+    if Path(str(options["gone"])).exists():
+        raise StartError("the weights are gone")
+    return FakeScorer(options)
+
+
 def burst(options: dict[str, object]) -> FakeScorer:
     """A model whose loading fails as nobody foresaw."""
     raise RuntimeError("no such luck")

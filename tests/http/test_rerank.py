@@ -59,13 +59,16 @@ def test_a_cut_document_is_reported(client: Client) -> None:
     assert {one["index"]: one.get("truncated", False) for one in body["results"]} == {0: True, 1: False}
 
 
-def test_nan_fails_its_document_only(client: Client, model: FakeModel) -> None:
-    """A score that is no number is reported with its index; the rest are ranked; it is counted."""
+def test_nan_fails_its_document_only(client: Client, model: FakeModel, caplog: pytest.LogCaptureFixture) -> None:
+    """A score that is no number is reported with its index; the rest are ranked; it is counted, and logged under the request's id."""
     model.client.nan_at = (1,)
     body = client.post("/rerank", json={"query": "a b", "documents": ["a", "bb", "ccc"], "model": "m"}).json()
     assert [one["index"] for one in body["results"]] == [2, 0]
     assert [one["index"] for one in body["errors"]] == [1]
     assert 'rerankd_failed_documents_total{model="org/fake-model"} 1.0' in client.get("/metrics").text
+    [told] = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert told.getMessage() == "scores that are not finite numbers"
+    assert (told.__dict__["request_id"], told.__dict__["documents"]) == (body["id"], 1)
 
 
 def test_an_unknown_model_is_served_by_the_default_unless_strict(start: Start) -> None:

@@ -113,7 +113,7 @@ def test_a_killed_supervisor_takes_its_children_along() -> None:
     """All processes are gone within 2 s; what they left is cleared by the next start of the same instance, which serves."""
     with Service(scorers(2), workers=2) as service:
         children = service.parent.children(recursive=True)
-        assert len(children) == 4
+        assert len(children) == 5  # two workers, the nursery, two HTTP processes
         service.process.kill()
         _, alive = psutil.wait_procs(children, timeout=2.0)
         assert not alive
@@ -224,6 +224,27 @@ def test_a_rolling_restart_loses_no_request() -> None:
     one, other = (Service(scorers(seconds_per_batch=0.02), port=free_port(), drain_grace=0.5) for _ in range(2))
     with one, other:
         asyncio.run(main([one, other]))
+
+
+def test_a_drain_has_a_limit() -> None:
+    """What is not finished within DRAIN_TIMEOUT is told so with 503; then the service ends in order, without a word of complaint."""
+
+    async def main(service: Service) -> None:
+        async with Caller(service.address) as caller:
+            await caller.send("/rerank", asked(QUERY, ["one"]))
+            await asyncio.sleep(0.5)
+            began = time.monotonic()
+            service.process.send_signal(signal.SIGTERM)
+            answer = await caller.answer()
+            assert 0.9 < time.monotonic() - began < 5.0
+            assert answer.status == 503
+            assert "stopping" in answer.json["detail"]
+
+    with Service(scorers(seconds_per_batch=8.0), drain_timeout=1.0, workers=2) as service:
+        asyncio.run(main(service))
+        assert service.process.wait(20) == 0
+        assert not service.left_behind()
+        assert "Traceback" not in service.log()
 
 
 def test_a_second_signal_ends_at_once() -> None:
