@@ -16,6 +16,7 @@ from batching.awake import Watch
 from batching.bury import bury
 from batching.lifeline import Lifeline
 from batching.restart import Policy, backoff_s, ended_from_outside, exit_words
+from service.nursery import SUPPORTED, Child, Nursery
 from service.processes import EXIT_CANNOT_START, Cause, Processes, processes_file
 
 log = logging.getLogger("rerankd.supervisor")
@@ -34,7 +35,7 @@ class _Child:
     index: int
     listener: socket.socket
     arena: Arena
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[bytes] | Child | None = None
     started_at: float = 0.0
     ended_at: float = 0.0
     crashes: int = 0
@@ -74,10 +75,13 @@ class HttpPool:
         queues: Sequence[Path],
         sockets: Sequence[socket.socket],
         lifeline: Lifeline,
-        program: Sequence[str] = (sys.executable, "-m", "service.http_process"),
+        program: Sequence[str] | None = None,
     ) -> None:
-        """`queues`: the directories of all models' queues. Raises StartError when there is no room for the table."""
-        self._directory, self._queues, self._lifeline, self._program = directory, queues, lifeline, program
+        """`queues`: the directories of all models' queues; `program`: what to run instead. Raises StartError: no room for the table."""
+        self._directory, self._queues, self._lifeline = directory, queues, lifeline
+        self._program = program or (sys.executable, "-m", "service.http_process")
+        descriptors = [one.fileno() for one in sockets]
+        self._nursery = Nursery(directory, descriptors, lifeline.reading) if program is None and SUPPORTED else None
         self.table = Processes.make(processes_file(directory), len(sockets))
         self._children = [_Child(index, one, Arena(queues[0] / f"arena.{index}")) for index, one in enumerate(sockets)]
         self._watch = Watch()
@@ -102,16 +106,19 @@ class HttpPool:
                 self.table.looping(child.index, False)
 
     def _spawn(self, child: _Child, now: float) -> None:
-        descriptors = (child.listener.fileno(), self._lifeline.reading)
-        command = [*self._program, str(self._directory), str(child.index), *map(str, descriptors)]
-        child.process = subprocess.Popen(command, pass_fds=descriptors)
+        if self._nursery is not None:
+            child.process = self._nursery.start(child.index)
+        else:
+            descriptors = (child.listener.fileno(), self._lifeline.reading)
+            command = [*self._program, str(self._directory), str(child.index), *map(str, descriptors)]
+            child.process = subprocess.Popen(command, pass_fds=descriptors)
         child.started_at, child.stuck = now, False
 
     def _bury(self, child: _Child, now: float) -> None:
         """The process has ended: nobody waits for its entries any more, and it may have been one crash too many."""
         if child.process is None or self.stopping:
             return
-        code, child.process = child.process.returncode, None
+        code, child.process = child.process.wait(), None
         child.ended_at = now
         child.crashes = 1 if now - child.started_at > LIVED_S else child.crashes + 1
         left = sum(bury(queue, child.index) for queue in self._queues)
@@ -156,6 +163,8 @@ class HttpPool:
             if child.process:
                 child.process.kill()
                 child.process.wait()
+        if self._nursery is not None:
+            self._nursery.close()
 
     def close(self) -> None:
         """Let go of everything."""

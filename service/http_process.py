@@ -1,7 +1,7 @@
 """An HTTP process: Granian, embedded in our own process so that we own its life, serving the Litestar application. Never imports torch.
 
-The supervisor starts it as `python -m service.http_process DIRECTORY INDEX SOCKET LIFELINE`, the last two being descriptors; everything
-else stands in DIRECTORY/plan.json.
+Forked by the nursery on Linux; elsewhere started as `python -m service.http_process DIRECTORY INDEX SOCKET LIFELINE`, the last two being
+descriptors. Everything else stands in DIRECTORY/plan.json.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from batching import lifeline
-from batching.errors import StartError
+from batching.errors import StartError, Unavailable
 from batching.families.card import ModelCard
 from service.listen import BACKLOG
 from service.processes import EXIT_CANNOT_START, Processes, processes_file
@@ -25,6 +27,8 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     from litestar import Litestar
+
+    from service.models import Served
 
 GIL_SWITCH_S = 0.001
 """How long a thread that tokenizes may keep the event loop from running; Python's own 5 ms is what a whole small request takes."""
@@ -63,17 +67,32 @@ def metrics_directory(directory: Path) -> Path:
     return directory / "metrics"
 
 
-def build(directory: Path, index: int, plan: ServicePlan) -> Litestar:
+def read_plan(directory: Path) -> ServicePlan:
+    """What the supervisor has written down for us."""
+    return msgspec.json.decode(plan_file(directory).read_bytes(), type=ServicePlan)
+
+
+def open_models(plan: ServicePlan) -> list[Served]:
+    """Open every model's tokenizer; no queue yet. Raises UnsupportedModel."""
+    from service.models import open_served
+
+    async def closed() -> Any:
+        raise Unavailable("the queue is not open")
+
+    return [open_served(one.card, plan.settings, len(plan.served), closed) for one in plan.served]
+
+
+def build(directory: Path, index: int, plan: ServicePlan, models: Sequence[Served]) -> Litestar:
     """The application, its queues not yet open."""
     from batching.client import QueueClient
     from service.app import create_app
-    from service.models import Served, open_served
     from service.state import State
 
-    def served(one: ServedPlan) -> Served:
-        return open_served(one.card, plan.settings, len(plan.served), lambda: QueueClient.open(Path(one.queue), index))
+    def served(model: Served, queue: str) -> Served:
+        return replace(model, client_factory=lambda: QueueClient.open(Path(queue), index))
 
-    app = create_app(plan.settings, [served(one) for one in plan.served], index, metrics_directory(directory))
+    ours = [served(model, one.queue) for model, one in zip(models, plan.served, strict=True)]
+    app = create_app(plan.settings, ours, index, metrics_directory(directory))
     State.of(app).watch(Processes(processes_file(directory)))
     return app
 
@@ -135,12 +154,25 @@ async def serve(app: Litestar, settings: Settings, listener: socket.socket) -> N
         await asyncio.wait((running,), timeout=LAST_WORDS_S)
 
 
-def main(directory: str, index: str, descriptor: str, pipe: str) -> int:
-    """Run one HTTP process to its end; its exit code. One that can't start says why in the table of processes."""
-    lifeline.hold(int(pipe))
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    plan = msgspec.json.decode(plan_file(Path(directory)).read_bytes(), type=ServicePlan)
-    listener = socket.socket(fileno=int(descriptor))
+def heed_signals() -> None:
+    """Until the event loop takes them over: SIGTERM ends a process that serves nobody yet, with exit code 0; the others wait."""
+
+    def end(number: int, frame: object) -> None:
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, end)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def run(
+    directory: Path, index: int, plan: ServicePlan, listener: socket.socket, pipe: int, opened: list[Served] | StartError | None = None
+) -> int:
+    """Run one HTTP process to its end; its exit code. One that can't start says why in the table of processes.
+
+    `opened`: what `open_models` gave, where that was done already.
+    """
+    lifeline.hold(pipe)
     import uvloop
 
     from service import logs
@@ -148,12 +180,21 @@ def main(directory: str, index: str, descriptor: str, pipe: str) -> int:
     logs.set_up(plan.settings, f"http-{index}")
     sys.setswitchinterval(GIL_SWITCH_S)
     try:
-        app = build(Path(directory), int(index), plan)
+        if isinstance(opened, StartError):
+            raise opened
+        app = build(directory, index, plan, open_models(plan) if opened is None else opened)
     except StartError as error:
-        Processes(processes_file(Path(directory))).tell(int(index), str(error))
+        Processes(processes_file(directory)).tell(index, str(error))
         return EXIT_CANNOT_START
     uvloop.run(serve(app, plan.settings, listener))
     return 0
+
+
+def main(directory: str, index: str, descriptor: str, pipe: str) -> int:
+    """Run one HTTP process from its command line; its exit code."""
+    heed_signals()
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    return run(Path(directory), int(index), read_plan(Path(directory)), socket.socket(fileno=int(descriptor)), int(pipe))
 
 
 if __name__ == "__main__":

@@ -162,10 +162,15 @@ class Service:
         return time.monotonic() - began
 
     def _children(self, module: str) -> list[psutil.Process]:
-        return [child for child in self.parent.children() if child.status() != psutil.STATUS_ZOMBIE and module in child.cmdline()]
+        found = self.parent.children(recursive=True)
+        return [child for child in found if child.status() != psutil.STATUS_ZOMBIE and module in child.cmdline()]
 
     def http_processes(self) -> list[psutil.Process]:
-        return self._children("service.http_process")
+        """In the order of their numbers, which stand last."""
+        return sorted(self._children("service.http_process"), key=lambda one: one.cmdline()[-1:])
+
+    def nursery(self) -> psutil.Process:
+        return self._children("service.http_nursery")[0]
 
     def workers(self) -> list[psutil.Process]:
         return self._children("batching.worker")

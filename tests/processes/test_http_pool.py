@@ -185,6 +185,7 @@ def test_a_process_that_cannot_come_back_is_told(tmp_path: Path) -> None:
     async def main(service: Service) -> None:
         await asyncio.sleep(0.3)  # until the supervisor, too, calls the start done
         model.rename(aside)
+        service.nursery().kill()  # which has the tokenizer open
         service.http_processes()[0].kill()
         async with asyncio.timeout(15):
             while (found := await ready(service))[0] == 200:
