@@ -34,7 +34,10 @@ def _options(names: str) -> dict[str, Schema]:
 
 _FLAG: Schema = {"type": ["boolean", "null"]}
 _NAME: Schema = {"type": ["string", "null"]}
-_DOCUMENTS = _some({"oneOf": [_TEXT, {"type": "object", "minProperties": 1, "properties": {"text": _TEXT, "content": _TEXT}}]})
+_IMAGES = "Models that read images (/info: images) also take objects with `image`: base64, a data URL, or a URL of an allowed host."
+_DOCUMENTS = _some(
+    {"description": _IMAGES, "oneOf": [_TEXT, {"type": "object", "minProperties": 1, "properties": {"text": _TEXT, "content": _TEXT}}]}
+)
 
 OPTIONS: dict[str, Schema] = {
     "model": {**_NAME, "description": "The default model answers to any name, unless the server is strict."},
