@@ -10,6 +10,7 @@ import argparse
 import json
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
@@ -58,11 +59,16 @@ def _last_line(text: str) -> str:
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = options.parser("peers", __doc__)
-    parser.add_argument("--model", choices=sorted(BLUEPRINTS), default="minilm-l6", help="shape of the random model")
+    parser.add_argument("--models", nargs="+", choices=sorted(BLUEPRINTS), default=["minilm-l6"], help="shapes of the random models")
+    parser.add_argument("--minutes", type=float, default=60.0, help="start nobody after this long; who is left out is named")
     parser.add_argument("--only", nargs="+", metavar="NAME[/DTYPE]", help="contenders to run; --list names them")
     parser.add_argument("--list", action="store_true", help="name the contenders and stop")
-    parser.add_argument("--seconds", type=float, default=20.0, help="measured seconds of a server; runtimes take a quarter per setting")
-    parser.add_argument("--warmup", type=float, default=5.0, help="seconds of load before each window")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        help="measured seconds of a server; runtimes take a quarter per setting; default 12, and 30 for large models",
+    )
+    parser.add_argument("--warmup", type=float, default=4.0, help="seconds of load before each window")
     parser.add_argument("--callers", type=int, default=8, help="concurrent callers")
     parser.add_argument("--rounds", type=int, default=1, help="interleaved rounds; the median counts")
     parser.add_argument(
@@ -83,18 +89,19 @@ def chosen(only: list[str] | None) -> list[Contender]:
 
 
 class Comparison:
-    """One run over all contenders."""
+    """One run over all contenders on one model."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
+    def __init__(self, args: argparse.Namespace, name: str) -> None:
         self._args = args
+        self.seconds = args.seconds or (12.0 if name == "minilm-l6" else 30.0)
         self._directory = (args.directory or cache_directory()).resolve()
-        model = model_path(args.model, self._directory / "models")
+        model = model_path(name, self._directory / "models")
         self._requests = make_requests(400, seed=args.seed)
         self.tokens = count_tokens(self._requests, model / "tokenizer.json")
         self._per_pair = sum(self.tokens.totals) / pairs(self._requests)
         saved = self._directory / "requests.json"
         save(saved, self._requests[:24])
-        self.place = Place(self._python, model, self._directory / "onnx" / args.model / "model.onnx", saved)
+        self.place = Place(self._python, model, self._directory / "onnx" / name / "model.onnx", saved)
 
     def _python(self, name: str) -> Path:
         return python_of(name, self._directory / "envs")
@@ -110,7 +117,7 @@ class Comparison:
 
     def measure(self, contender: Contender, number: int) -> dict[str, Any]:
         """Run one contender once. Raises StartFailure, CalledProcessError."""
-        print(f"round {number}: {contender.key}", file=sys.stderr)
+        print(f"{time.strftime('%H:%M:%S')} round {number}: {contender.key}", file=sys.stderr, flush=True)
         return self._serve(contender) if contender.serve else self._local(contender)
 
     def _serve(self, contender: Contender) -> dict[str, Any]:
@@ -120,7 +127,7 @@ class Comparison:
         args = self._args
         with serving(command, log) as running:
             used = running.cpu_s()
-            plan = load.Plan(running.url, command.dialect, args.callers, warmup_s=args.warmup, seconds=args.seconds, timeout_s=120)
+            plan = load.Plan(running.url, command.dialect, args.callers, warmup_s=args.warmup, seconds=self.seconds, timeout_s=120)
             summary = load.run_apart(plan, self._requests, self.tokens.totals, self._directory)
             used = running.cpu_s() - used
         kept = {name: summary[name] for name in ("pairs_s", "tokens_s", "p50_ms", "p99_ms", "errors")}
@@ -129,7 +136,7 @@ class Comparison:
     def _local(self, contender: Contender) -> dict[str, Any]:
         if "onnx" in contender.script or "openvino" in contender.script:
             self._export()
-        command = local_command(contender, self.place, max(self._args.seconds / 4, 2))
+        command = local_command(contender, self.place, max(self.seconds / 4, 2))
         done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=1800)
         settings = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
         best = max(settings, key=lambda found: found["pairs_s"])
@@ -148,12 +155,14 @@ class Comparison:
             subprocess.run(command, check=True, capture_output=True, text=True)
 
 
-def run(comparison: Comparison, contenders: list[Contender], rounds: int) -> list[Outcome]:
-    """Measure everybody, round by round; a failure ends that contender only."""
+def run(comparison: Comparison, contenders: list[Contender], rounds: int, until: float) -> list[Outcome]:
+    """Measure everybody, round by round; a failure ends that contender only, and nobody begins after `until` on the monotonic clock."""
     outcomes = [Outcome(contender) for contender in contenders]
     for number in range(1, rounds + 1):
         for outcome in outcomes:
-            if outcome.failure:
+            if not outcome.rounds and time.monotonic() > until:
+                outcome.failure = "left out: the minutes were up"
+            if outcome.failure or time.monotonic() > until:
                 continue
             try:
                 outcome.rounds.append(comparison.measure(outcome.contender, number))
@@ -172,18 +181,23 @@ def main() -> int:
     if args.list:
         print("\n".join(contender.key for contender in CONTENDERS))
         return 0
-    contenders = chosen(args.only)
+    until = time.monotonic() + 60 * args.minutes
+    return max(compare(args, name, until) for name in args.models)
+
+
+def compare(args: argparse.Namespace, name: str, until: float) -> int:
+    """Measure everybody on one model and print the tables; 1 when somebody failed."""
     facts = report.context()
-    comparison = Comparison(args)
-    outcomes = run(comparison, contenders, args.rounds)
+    comparison = Comparison(args, name)
+    outcomes = run(comparison, chosen(args.only), args.rounds, until)
     facts = {**facts, "versions": {**comparison.versions(), **facts["versions"]}}
     rates = {(outcome.contender.name, outcome.contender.dtype): outcome.rate for outcome in outcomes if outcome.rate}
-    title = f"{args.model}, {args.callers} callers (runtimes in process, sorted, best setting), {args.rounds} rounds of {args.seconds:g} s"
+    title = f"{name}, {args.callers} callers (runtimes in process, sorted, best setting), {args.rounds} rounds of {comparison.seconds:g} s"
     notes = [MIXED.describe(), comparison.tokens.describe()]
     report.show(title, [outcome.row() for outcome in outcomes], facts, notes, as_json=args.json)
     ratios = ratio_rows(rates)
     if ratios:
-        report.show("ours / theirs, pairs a second, one run", ratios, facts, as_json=args.json)
+        report.show(f"{name}: ours / theirs, pairs a second, one run", ratios, facts, as_json=args.json)
     return int(any(outcome.failure for outcome in outcomes))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,10 @@ def _infinity(place: Place, dtype: str) -> Command:
     return Command(arguments, port, "infinity", {"INFINITY_ANONYMOUS_USAGE_STATS": "0", "DO_NOT_TRACK": "1", "HF_HUB_OFFLINE": "1"})
 
 
-_SMALL = ("--batch", "1", "4", "16", "32", "--streams", "1", "2")
+_SMALL = ("--batch", "1", "4", "16", "--streams", "1", "2")
+"""Batches of 32 and more lost to these in every run: padding."""
+_BUDGETS = ("--batch", "1024", "2048")
+"""Ours counts tokens, not pairs."""
 
 CONTENDERS: tuple[Contender, ...] = (
     Contender("rerankd", "float32", "ours", _rerankd),
@@ -80,19 +84,23 @@ CONTENDERS: tuple[Contender, ...] = (
     Contender("CrossEncoder", "float32", "in process", script="local_crossencoder.py", options=("--batch", "32")),
     Contender("onnxruntime", "float32", "in process", script="local_onnx.py", options=_SMALL),
     Contender("OpenVINO", "float32", "in process", script="local_openvino.py", options=_SMALL),
+    Contender("rerankd in process", "float32", "in process", script="local_rerankd.py", options=_BUDGETS),
     Contender("rerankd", "bfloat16", "ours", _rerankd),
     Contender("FastAPI", "bfloat16", "server", _fastapi("pool")),
     Contender("FastAPI serial", "bfloat16", "server", _fastapi("serial")),
     Contender("CrossEncoder", "bfloat16", "in process", script="local_crossencoder.py", options=("--batch", "32")),
     Contender("OpenVINO", "bfloat16", "in process", script="local_openvino.py", options=_SMALL),
+    Contender("rerankd in process", "bfloat16", "in process", script="local_rerankd.py", options=_BUDGETS),
     Contender("rerankd", "int8", "ours", _rerankd),
     Contender("onnxruntime", "int8", "in process", script="local_onnx.py", options=_SMALL),
+    Contender("rerankd in process", "int8", "in process", script="local_rerankd.py", options=_BUDGETS),
 )
 
 
 def local_command(contender: Contender, place: Place, seconds: float) -> list[str]:
     """Return the command that measures an in-process contender."""
+    python = sys.executable if contender.script == "local_rerankd.py" else str(place.python("common"))
     return [
-        str(place.python("common")), str(_HERE / contender.script), "--model", str(place.model), "--graph", str(place.graph),
+        python, str(_HERE / contender.script), "--model", str(place.model), "--graph", str(place.graph),
         "--requests", str(place.requests), "--dtype", contender.dtype, "--seconds", f"{seconds:g}", *contender.options,
     ]  # fmt: skip

@@ -18,6 +18,7 @@ class Goal:
     dtype: str
     factor: float
     rivals: tuple[tuple[str, str], ...]
+    ours: str = "rerankd"
 
 
 _SERVERS = tuple((name, "float32") for name in ("Infinity", "mosec", "FastAPI", "FastAPI serial"))
@@ -32,6 +33,15 @@ GOALS = (
     Goal("bfloat16 / OpenVINO bfloat16 in process", "bfloat16", 1.0, (("OpenVINO", "bfloat16"),)),
     Goal("int8 / best float32 server", "int8", 9.0, _SERVERS),
     Goal("int8 / onnxruntime int8 in process", "int8", 1.35, (("onnxruntime", "int8"),)),
+    *(
+        Goal(f"{dtype} in process / {rival} {dtype} in process", dtype, factor, ((rival, dtype),), ours="rerankd in process")
+        for rival, dtype, factor in (
+            ("onnxruntime", "float32", 1.0),
+            ("OpenVINO", "float32", 1.0),
+            ("OpenVINO", "bfloat16", 1.0),
+            ("onnxruntime", "int8", 1.35),
+        )
+    ),
 )
 
 
@@ -39,7 +49,7 @@ def ratio_rows(rates: Rates, goals: Sequence[Goal] = GOALS) -> list[dict[str, An
     """Return one row per goal for which both sides were measured; the rival is named, so that nobody has to guess the best."""
     rows = []
     for goal in goals:
-        ours = rates.get(("rerankd", goal.dtype))
+        ours = rates.get((goal.ours, goal.dtype))
         found = {rival: rates[rival] for rival in goal.rivals if rates.get(rival)}
         if ours is None or not found:
             continue
