@@ -54,6 +54,10 @@ test-browser: setup
 test-image:
     ops/podman/test-image
 
+# The compose file, brought up for real with that image and Prometheus
+test-compose:
+    ops/podman/test-compose
+
 # Long chaos and soak runs; prints their tables
 soak *options: setup
     {{bin}}/python -m tests.chaos {{options}}

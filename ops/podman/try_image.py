@@ -124,7 +124,7 @@ def drain(port: int) -> None:
     large = {"query": "capital", "documents": [f"document {index} " + "word " * 120 for index in range(300)]}
     caller = threading.Thread(target=lambda: answers.append(call(port, "/v1/rerank", large)))
     caller.start()
-    _until(lambda: "rerankd_queue_reserved_tokens" in (page := call(port, "/metrics")[1]) and _reserved(page) > 0)
+    _until(lambda: _reserved(call(port, "/metrics")[1]) > 0, answers)
     started = time.monotonic()
     podman("kill", "--signal", "TERM", NAME)
     code = podman("wait", NAME)
@@ -137,11 +137,11 @@ def _reserved(page: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith("rerankd_queue_reserved_tokens{"))
 
 
-def _until(true: Callable[[], bool]) -> None:
+def _until(true: Callable[[], bool], answers: list[tuple[int, str]]) -> None:
     until = time.monotonic() + 20
     while not true():
-        if time.monotonic() > until:
-            raise Failed("the large request never got into the queue")
+        if time.monotonic() > until or answers:
+            raise Failed(f"the large request was not seen in the queue; its answer: {answers or 'none yet'}"[:300])
         time.sleep(0.01)
 
 
@@ -150,6 +150,17 @@ def cramped(image: str) -> None:
     done = subprocess.run([*PODMAN, "run", "--rm", *TIGHT, "--shm-size=8m", image], capture_output=True, text=True, check=False)
     told = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("rerankd:")]
     expect("too small a /dev/shm is told", done.returncode == 1 and len(told) == 1, told or done.stderr)
+
+
+def starved(image: str) -> None:
+    """A model that the container's memory can't hold is refused at once, with the figures."""
+    command = [*PODMAN, "run", "--rm", *TIGHT, "--shm-size=256m", "--memory=300m", image]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    told = [line for line in (done.stdout + done.stderr).splitlines() if line.startswith("rerankd:")]
+    if not told and "cgroup" in done.stderr:
+        print(f"  --  too little memory: this machine's podman can't limit it ({done.stderr.strip().splitlines()[-1][:120]})")
+        return
+    expect("too little memory is told", done.returncode == 1 and "of memory" in told[0], told or done.stderr)
 
 
 def main(plain: str, baked: str) -> None:
@@ -163,6 +174,7 @@ def main(plain: str, baked: str) -> None:
         inside(port)
         drain(port)
     cramped(baked)
+    starved(baked)
 
 
 if __name__ == "__main__":
