@@ -28,6 +28,7 @@ from service.settings import Settings
 from service.state import State
 
 MOST_THREADS = 8
+MOST_SPREAD = 4
 EXPOSED = ["X-Request-Id", "Server-Timing", "Retry-After"]
 
 
@@ -65,13 +66,18 @@ def make_state(settings: Settings, served: Sequence[Served], process_index: int,
     rates = RateLimits(settings.rate_limit_requests, settings.rate_limit_tokens, shared)
     count = thread_count(settings.workers)
     threads = ThreadPoolExecutor(count, thread_name_prefix="tokenize")
-    reranker = Reranker(settings, models, metrics, threads, several=count > 1)
+    reranker = Reranker(settings, models, metrics, threads, several=count > 1, spread=spread_width(os.cpu_count() or 1))
     return State(settings, models, metrics, keys, rates, reranker, threads, tracing.open_tracing(settings, models, process_index))
 
 
 def thread_count(processes: int) -> int:
     """Return how many threads of one HTTP process tokenize: the cores, shared among the processes."""
     return max(1, min(MOST_THREADS, (os.cpu_count() or 1) // processes))
+
+
+def spread_width(cores: int) -> int:
+    """Return how many threads may tokenize one call that comes alone: half the cores, for the forward and other processes want theirs."""
+    return max(1, min(MOST_SPREAD, cores // 2))
 
 
 def cors(settings: Settings) -> CORSConfig | None:

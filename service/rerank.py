@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import msgspec
 
+from batching.families.spread import Spread
 from batching.job import Scored
 from service import ranking
 from service.images.gallery import Gallery, Held
@@ -47,11 +48,16 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reranker:
-    """Ranks documents with the served models; `threads` tokenize, at once where there are `several`."""
+    """Ranks documents with the served models; `threads` tokenize, at once where there are `several`; `spread` share a call that is alone."""
 
-    def __init__(self, settings: Settings, models: Models, metrics: Metrics, threads: Executor, *, several: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, models: Models, metrics: Metrics, threads: Executor, *, several: bool = False, spread: int = 1
+    ) -> None:
         self._settings, self._models, self._metrics, self._threads = settings, models, metrics, threads
         self._several, self._under_way = several, 0
+        self._spread = Spread(spread, lambda: self._under_way <= 1)
+        for model in models.all:
+            model.encoder.vocabulary.spread = self._spread
         self._gallery = Gallery(settings)
         most, per_key = settings.score_cache_bytes // len(models.names), settings.score_cache_per_key
         self._caches = {name: ScoreCache(most, per_key=per_key) for name in models.names} if most else {}
@@ -115,6 +121,7 @@ class Reranker:
     def close(self) -> None:
         """End what runs beside the event loop."""
         self._gallery.close()
+        self._spread.close()
 
     async def _prepare(self, plans: Sequence[Plan], estimate: int) -> list[Prepared]:
         alone = self._under_way <= 1 or not self._several

@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 from batching.errors import UnsupportedModel
 from batching.families.base import Special
 from batching.families.checkpoint import read_json, reading
+from batching.families.spread import Spread
 
 UNMATCHED = " special {number} "
 """New name of a special token among the pieces a word may be split into; words hold no spaces, so it can't be met."""
@@ -30,6 +31,8 @@ class Vocabulary:
 
     def __init__(self, directory: Path, template: str = "", tokens: Iterable[str] = ()) -> None:
         """Open the tokenizer in `directory`; users can't write the tokens in `template`, the layout's own text, nor those in `tokens`."""
+        self.spread: Spread | None = None
+        """Tokenizes a large batch by parts, where somebody has threads for that."""
         with reading(directory):
             self._open(directory, template, tokens)
         self._prove_deaf()
@@ -86,6 +89,9 @@ class Vocabulary:
         """Ids of users' texts, one list each; no special token is ever among them."""
         if not texts:
             return []
+        return self._tokenize(texts) if self.spread is None else self.spread.map(self._tokenize, texts)
+
+    def _tokenize(self, texts: list[str]) -> list[list[int]]:
         return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
     def single_frame(self) -> tuple[list[int], list[int]]:
