@@ -7,9 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from batching.tiles import Tiles
 from batching.types import Int32s, Sequences
 
 ALL = slice(None)
+MOST_TILE_BYTES = 64 * 1024 * 1024
+"""Of one entry, so that several fit into the shared memory that images get."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,8 @@ def cut(sequences: Sequences, max_tokens: int, *, max_pairs: int = 0, padded: bo
     """
     listwise = sequences.scores != len(sequences.lengths) - sequences.shared
     max_pairs = max_pairs or sequences.scores
+    if sequences.tiles is not None:
+        return _cut_tiles(sequences, sequences.tiles, max_tokens, max_pairs)
     if listwise or (sequences.tokens <= max_tokens and sequences.scores <= max_pairs and not padded):
         return [Cut(sequences, ALL, _cost(sequences.lengths, padded=True) if padded else sequences.tokens)]
     first = int(sequences.shared)
@@ -40,6 +45,21 @@ def cut(sequences: Sequences, max_tokens: int, *, max_pairs: int = 0, padded: bo
         places = order[begin:end]
         part = _part(sequences, np.concatenate(([0], places)) if first else places)
         cuts.append(Cut(part, places - first, _cost(part.lengths, padded=padded)))
+    return cuts
+
+
+def _cut_tiles(sequences: Sequences, tiles: Tiles, max_tokens: int, max_pairs: int) -> list[Cut]:
+    """As `cut`, in the order given: a tile costs more than the tokens that stand for it, and an entry holds only so many bytes of them."""
+    sizes = sequences.lengths + tiles.counts * np.int32(tiles.cost)
+    most = max(1, MOST_TILE_BYTES // tiles.pixels.shape[1])
+    cuts, begin, size, count = [], 0, 0, 0
+    for place, (one, own) in enumerate([*zip(sizes.tolist(), tiles.counts.tolist(), strict=True), (max_tokens, most)]):
+        last = place == len(sizes)
+        if place > begin and (last or size + one > max_tokens or count + own > most or place - begin >= max_pairs):
+            places = np.arange(begin, place)
+            cuts.append(Cut(_part(sequences, places), places, size))
+            begin, size, count = place, 0, 0
+        size, count = size + one, count + own
     return cuts
 
 

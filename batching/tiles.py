@@ -23,10 +23,14 @@ MOST_BLOCKS = 65535
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """`counts` int32 [S]: tiles of each sequence, 0 for text; `pixels` uint8 [sum of counts, bytes of a tile], sequence after sequence."""
+    """`counts` int32 [S]: tiles of each sequence, 0 for text; `pixels` uint8 [sum of counts, bytes of a tile], sequence after sequence.
+
+    `cost`: what seeing one tile costs beside the tokens that stand for it, in tokens; 0 once a batch was planned.
+    """
 
     counts: Int32s
     pixels: Pixels
+    cost: int = 0
 
     def of(self, places: NDArray[np.intp]) -> Tiles | None:
         """The tiles of the sequences at `places`, in that order; None where they have none."""

@@ -171,8 +171,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     image_queue_bytes: Annotated[
         int,
         About(
-            "Memory of each HTTP process for images that wait or run (up to 5.5 MB each), and as much shared memory with each model that "
-            "reads images; above it requests are refused (429).",
+            "Memory of each HTTP process for images that wait or run (up to 5.5 MB each), above which requests are refused (429); as much "
+            "shared memory, at most 256M, is reserved with each model that reads images.",
             ge=1_048_576,
             le=3_221_225_472,
             kind="bytes",

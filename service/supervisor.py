@@ -24,6 +24,7 @@ from batching.restart import Policy
 from service import activation, listen
 from service.http_pool import HttpPool
 from service.http_process import ServedPlan, ServicePlan, metrics_directory, plan_file
+from service.images.gallery import shared_bytes
 from service.notify import Notifier
 from service.runtime_dir import RuntimeDir, base
 from service.settings import Settings
@@ -85,7 +86,7 @@ class Supervisor:
             limit_tokens=self._settings.queue_tokens,
             max_request_scores=self._settings.max_documents,
             max_pairs=self._settings.batch_size,
-            image_bytes=self._settings.image_queue_bytes if model.card.family.pictures else 0,
+            image_bytes=shared_bytes(self._settings, model.card),
         )
         make_queue(directory, shape)
         return Pool(

@@ -42,14 +42,15 @@ class Pictures(msgspec.Struct, frozen=True, kw_only=True):
     """How a family reads a document with an image.
 
     `marks`: tokens before an image, in place of each part of a tile, and behind the image; together they stand before `layout`, the pair's
-    pieces, behind the special tokens that the tokenizer puts first. `side`: pixels of a square tile; `tokens`: what one tile becomes.
-    `detect` fills in both.
+    pieces, behind the special tokens that the tokenizer puts first. `side`: pixels of a square tile; `tokens`: what one tile becomes;
+    `cost`: what seeing it costs beside them, in tokens of the language model. `detect` fills in these three.
     """
 
     marks: tuple[str, str, str]
     layout: tuple[Piece, ...]
     side: int = 0
     tokens: int = 0
+    cost: int = 0
 
     @property
     def tile_bytes(self) -> int:
@@ -117,6 +118,8 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     "vocabulary": rows `yes` (and `no`) of the output embedding; "modules": the chain of sentence-transformers modules behind the pooling;
     "projector": listwise markers through an MLP, then cosine.
     """
+    labels: tuple[int, ...] = ()
+    """For a classification head of two labels: raw = logit of the first named less that of the second. Empty: the head has one."""
     head_weights: tuple[str, ...] = ()
     """Endings of tensor names that must be among the weights; without them the head would be random."""
     activation: Activation = "sigmoid"

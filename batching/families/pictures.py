@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
@@ -61,7 +62,14 @@ def read_pictures(facts: Facts, pictures: Pictures) -> Pictures | None:
             f"{facts.root}: {bad} in config.json is not what is supported here: SigLIP (siglip_vision_model), its last layer, "
             "tiles of its own image_size, 2 x 2 patches in one token"
         )
-    return replace(pictures, side=side, tokens=(side // patch // 2) ** 2)
+    patches = (side // patch) ** 2
+    return replace(pictures, side=side, tokens=patches // 4, cost=round(patches * weights(vision) / max(1, weights(facts.text_config))))
+
+
+def weights(config: dict[str, Any]) -> int:
+    """About the weights that one token meets in a transformer's layers; for comparing two."""
+    width, inner = int(config.get("hidden_size") or 0), int(config.get("intermediate_size") or 0)
+    return int(config.get("num_hidden_layers") or 0) * width * (4 * width + 3 * inner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +81,13 @@ class Marks:
     closing: int
     each: int
     """Tokens of a tile."""
+    cost: int
 
     @classmethod
     def of(cls, pictures: Pictures, vocabulary: Vocabulary) -> Marks:
         """Look them up. Raises UnsupportedModel for one that the vocabulary has not."""
         opening, token, closing = (vocabulary.token(name) for name in pictures.marks)
-        return cls(opening, token, closing, pictures.tokens)
+        return cls(opening, token, closing, pictures.tokens, pictures.cost)
 
     def ids(self, tiles: int) -> Int32s:
         """What stands in the sequence for an image of so many tiles."""
@@ -112,4 +121,4 @@ def weave(
         lengths[place] = len(row) + sum(map(len, inside))
     counts = np.array([0 if image is None else len(image) for image in images], np.int32)
     pixels = np.concatenate([image for image in images if image is not None])
-    return Sequences(np.concatenate(parts), lengths, splits[order], False, len(images), Tiles(counts, pixels)), order
+    return Sequences(np.concatenate(parts), lengths, splits[order], False, len(images), Tiles(counts, pixels, marks.cost)), order

@@ -17,6 +17,7 @@ from functools import cached_property
 
 from batching.errors import Expired, Overloaded, TooLarge
 from batching.families.base import Pictures
+from batching.families.card import ModelCard
 from batching.tiles import Pixels
 from service.images.addresses import NotAllowed, Rules
 from service.images.sources import embedded, is_url, refused, too_many_bytes
@@ -27,11 +28,18 @@ MOST_THREADS = 4
 AT_ONCE = 8
 """Images of one process that are being fetched or decoded; their files are in memory beside the tiles."""
 RETRY_AFTER_S = 1.0
+SHARED_BYTES = 256 * 1024 * 1024
+"""Of shared memory for one HTTP process's tiles with one model; more of them wait in the process itself."""
 
 
 def installed() -> bool:
     """Whether Pillow is there."""
     return importlib.util.find_spec("PIL") is not None
+
+
+def shared_bytes(settings: Settings, card: ModelCard) -> int:
+    """Shared memory for tiles that a model's queue needs for each HTTP process."""
+    return min(SHARED_BYTES, settings.image_queue_bytes) if card.family.pictures else 0
 
 
 class Held:

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batching import tiles as tiles_module
-from batching.arena import KIND_TILES, ArenaShape, payload_bytes
+from batching.arena_layout import KIND_TILES, ArenaShape, payload_bytes
 from batching.board import BoardShape
-from batching.cut import Cut, cut
+from batching.cut import MOST_TILE_BYTES, Cut, cut
 from batching.errors import TooLarge
 from batching.halve import halves
 from batching.lease import Corrupt, Lease
@@ -87,8 +87,12 @@ def lease(queue: Queue) -> Lease:
 def test_a_cut_request_keeps_every_tile(counts: list[int], most: int) -> None:
     """Whatever a request is cut into, each of its sequences keeps its own tiles, and entries without images have none."""
     found: dict[int, list[int]] = {}
-    for part in cut(request(counts), most):
+    asked = request(counts)
+    for part in cut(asked, most):
         found |= tiles_by_number(part.sequences)
+        assert asked.lengths[part.places].tolist() == part.sequences.lengths.tolist()
+        assert part.sequences.tokens <= most or len(part.sequences.lengths) == 1
+        assert part.cost == part.sequences.tokens
         assert (part.sequences.tiles is None) == (not any(tiles_by_number(part.sequences).values()))
     assert found == right(counts)
 
@@ -179,6 +183,18 @@ def test_blocks_beyond_the_heap_fail_the_entry(owner: Owner[str], queue: Queue) 
     owner.arena.rows["blocks"][row] = 60_000
     assert queue.lease(0, Limits(10_000), 100.0) is None
     assert [how.failure for _, how in owner.collect()] == [4]
+
+
+def test_an_entry_is_bounded_by_what_seeing_costs_and_by_bytes() -> None:
+    """Images count for more than their tokens, and no entry holds more tiles than its share of shared memory."""
+    found = Tiles(np.array([1, 2, 0, 1], np.int32), np.zeros((4, SIZE), np.uint8), cost=10)
+    asked = Sequences(np.ones(4, np.int32), np.ones(4, np.int32), np.zeros(4, np.int32), False, 4, found)
+    assert [part.cost for part in cut(asked, 33)] == [33, 11]
+    assert [part.cost for part in cut(asked, 100)] == [44]
+    assert [part.sequences.scores for part in cut(asked, 100, max_pairs=3)] == [3, 1]
+    large = Tiles(np.array([2, 2, 3], np.int32), np.zeros((7, MOST_TILE_BYTES // 4), np.uint8))
+    asked = Sequences(np.ones(3, np.int32), np.ones(3, np.int32), np.zeros(3, np.int32), False, 3, large)
+    assert [part.sequences.scores for part in cut(asked, 100)] == [2, 1]
 
 
 def test_shape_has_room_for_images() -> None:
