@@ -14,7 +14,8 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
-from batching.arena import KIND_TILES, KIND_TOKENS, OWNER_FIELDS, ROW_BYTES, Arena, payload_bytes
+from batching.arena import Arena
+from batching.arena_layout import KIND_TILES, KIND_TOKENS, OWNER_FIELDS, ROW_BYTES, payload_bytes
 from batching.cut import Cut
 from batching.errors import StartError, TooLarge
 from batching.files import FileLock, barrier

@@ -36,6 +36,10 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str] = {}
 
 
+UNKILLABLE_S = 10.0
+"""A process that is still there so long after SIGKILL hangs in the kernel, in its device's driver: its own code will never run again."""
+
+
 class _Child:
     """A slot and the process that holds it, if any."""
 
@@ -45,11 +49,13 @@ class _Child:
         self.started_at = self.ended_at = 0.0
         self.crashes = self.batches_before = 0
         self.was_ready = False
-        self.killed_for = ""
+        self.killed_for, self.killed_at = "", 0.0
 
     def view(self, worker: WorkerView, now: float, watched_s: float) -> ChildView:
         """`watched_s`: how long it has been looked at without a gap; silence before that says nothing."""
         code = self.process.poll() if self.process else None
+        if self.process and code is None and self.killed_for and min(now - self.killed_at, watched_s) > UNKILLABLE_S:
+            code = -signal.SIGKILL
         self.was_ready |= worker.state == "ready"
         return ChildView(
             running=self.process is not None,
@@ -84,6 +90,7 @@ class Pool:
         self.queue = Queue(directory)
         self._children = [_Child(slot, spec) for slot, spec in enumerate(specs)]
         self._lifeline = lifeline
+        self._abandoned: list[subprocess.Popen[bytes]] = []
         self.stopping = self._led = False
         self._watch = Watch()
 
@@ -107,17 +114,19 @@ class Pool:
         for child, worker in zip(self._children, views, strict=True):
             if child.slot and not self._led:
                 continue  # the first goes ahead: loading side by side, none would be ready before all are
-            self._act(child, worker, next_action(child.view(worker, now, watched_s), self._policy), now)
+            view = child.view(worker, now, watched_s)
+            self._act(child, worker, view, next_action(view, self._policy), now)
+        self._abandoned = [process for process in self._abandoned if process.poll() is None]
         if not any(worker.state == "ready" for worker in views):
             self.queue.drop_unwanted(now)
 
-    def _act(self, child: _Child, worker: WorkerView, action: Action, now: float) -> None:
-        if action is Action.BURY:
-            self._bury(child, worker, now)
+    def _act(self, child: _Child, worker: WorkerView, view: ChildView, action: Action, now: float) -> None:
+        if action is Action.BURY and view.exit_code is not None:
+            self._bury(child, worker, view.exit_code, now)
         elif action is Action.SPAWN and not self.stopping:
             self._spawn(child, now)
         elif action is Action.KILL and child.process and not child.killed_for:
-            child.killed_for = f"no sign of life for {self._policy.forward_limit_s:g} s"
+            child.killed_for, child.killed_at = f"no sign of life for {self._policy.forward_limit_s:g} s", now
             logger.error("worker %d on %s is stuck: %s; killing it", child.slot, worker.device or "its device", child.killed_for)
             child.process.kill()
         elif action is Action.GIVE_UP:
@@ -140,14 +149,15 @@ class Pool:
         command = [sys.executable, "-m", "batching.worker", msgspec.json.encode(config).decode()]
         child.process = subprocess.Popen(command, env={**os.environ, **spec.environment}, pass_fds=(self._lifeline.reading,))
 
-    def _bury(self, child: _Child, worker: WorkerView, now: float) -> None:
+    def _bury(self, child: _Child, worker: WorkerView, code: int, now: float) -> None:
         """The process has ended: take its leases back and decide whether it was a crash in a row."""
-        if child.process is None or (code := child.process.returncode) is None:
-            return
         outside = ended_from_outside(code) and not child.killed_for
         reaped = self.queue.reap(child.slot, blame=KILL if outside else FAULT)
         if reaped is None:  # somebody holds the claim: if it is a worker that stands still, it is found out meanwhile
             return
+        if child.process and child.process.returncode is None:
+            logger.error("worker %d hangs in the kernel and can't be killed; going on without it", child.slot)
+            self._abandoned.append(child.process)
         child.process, child.ended_at = None, now
         if code == 0 and self.stopping:
             return
@@ -183,7 +193,8 @@ class Pool:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(0.0, until - time.monotonic()))
             process.kill()
-            process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(UNKILLABLE_S)
 
     def close(self) -> None:
         """Let go of the queue."""

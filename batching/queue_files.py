@@ -14,7 +14,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from batching.arena import Arena, ArenaShape, payload_bytes
+from batching.arena import Arena
+from batching.arena_layout import ArenaShape, payload_bytes
 from batching.bell import check_path
 from batching.board import Board, BoardShape
 

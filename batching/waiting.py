@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from batching.arena import ROW, Arena
+from batching.arena import Arena
+from batching.arena_layout import ROW
 from batching.planner import Rows, Waiting
 from batching.states import WAITING
 

@@ -7,7 +7,8 @@ import sys
 import time
 from pathlib import Path
 
-from batching.arena import HEADER_BYTES, ROW_BYTES, Arena
+from batching.arena import Arena
+from batching.arena_layout import HEADER_BYTES, ROW_BYTES
 
 PARTS = ("states", "rows", "heap")
 WRITES, PAUSE_S = 20, 0.002

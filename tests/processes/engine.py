@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from types import TracebackType
 
@@ -23,7 +24,7 @@ from batching.restart import Policy
 from batching.states import LEASED, WAITING
 from batching.types import Sequences
 from batching.worker_view import WorkerView
-from tests.fakes import expected
+from tests.fakes import POISON, expected, sequences
 
 ROOT = Path(tests.__file__).parent.parent
 QUICK = Policy(forward_limit_s=2.0, load_limit_s=20.0, backoff_s=0.05, max_backoff_s=0.2, max_crashes=5, exercise_s=0.2)
@@ -113,3 +114,26 @@ class Engine:
             assert all("Heap(0 of" in repr(client) for client in self.clients)
         finally:
             queue.close()
+
+
+def some(count: int, seed: int = 0) -> list[Sequences]:
+    """Requests of 1 to 12 sequences of 1 to 40 tokens, some with a shared one, none with poison."""
+    dice = random.Random(seed)
+    return [
+        sequences([[dice.randint(1, 600) for _ in range(dice.randint(1, 40))] for _ in range(dice.randint(2, 13))], shared=dice.random() < 0.3)
+        for _ in range(count)
+    ]  # fmt: skip
+
+
+BAD = sequences([[3, POISON, 5], [6]])
+
+
+def run(engine: Engine, test: Callable[[Engine], Awaitable[None]]) -> None:
+    """Run a test in an engine, which afterwards has nothing left in use."""
+
+    async def main() -> None:
+        async with engine:
+            await test(engine)
+            await engine.idle()
+
+    asyncio.run(main())

@@ -10,7 +10,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 
-from batching.arena import ArenaShape, payload_bytes
+from batching.arena_layout import ArenaShape, payload_bytes
 from batching.board import BoardShape
 from batching.heap import rounded
 from batching.lease import Lease

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batching.arena import ALL_FIELDS, HEADER, HEADER_BYTES, OWNER_FIELDS, ROW, ROW_BYTES, Arena, ArenaShape, Row, payload_bytes, spans
+from batching.arena import Arena, spans
+from batching.arena_layout import ALL_FIELDS, HEADER, HEADER_BYTES, OWNER_FIELDS, ROW, ROW_BYTES, ArenaShape, Row, payload_bytes
 from batching.errors import LayoutMismatch, StartError
 
 SHAPE = ArenaShape(rows=5, heap_bytes=4096)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batching.arena import ArenaShape
+from batching.arena_layout import ArenaShape
 from batching.board import Board, BoardShape
 from batching.client import QueueClient
 from batching.errors import Expired, Overloaded, RerankdError, ScoringFailed, StartError, TooLarge, Unavailable

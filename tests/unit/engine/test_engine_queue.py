@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batching.arena import ArenaShape
+from batching.arena_layout import ArenaShape
 from batching.board import BoardShape
 from batching.cut import Cut
 from batching.errors import StartError, TooLarge

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batching.arena import HEADER_BYTES, ROW_BYTES, ArenaShape
+from batching.arena_layout import HEADER_BYTES, ROW_BYTES, ArenaShape
 from batching.board import BoardShape
 from batching.cut import Cut
 from batching.lease import Corrupt, Lease

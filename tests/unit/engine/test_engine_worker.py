@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batching.arena import ArenaShape
+from batching.arena_layout import ArenaShape
 from batching.board import Board, BoardShape
 from batching.budget import RECOVER_AFTER
 from batching.cut import Cut
