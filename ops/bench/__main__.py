@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 DEFAULT = ("queue", "http", "start", "service")
-ALL = (*DEFAULT, "sweep", "peers")
+ALL = (*DEFAULT, "frontend", "sweep", "peers")
 
 
 def main() -> int:
