@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 
@@ -19,6 +21,8 @@ from batching.worker_view import WorkerState
 
 LOCK_PATIENCE_S = 0.02
 RATE_WINDOW_S, RATE_STEP_S = 10.0, 0.1
+STALL_S = 5.0
+"""A look that finds more seconds of work than this, alone, may have found a batch that stalled."""
 MIN_RETRY_S, MAX_RETRY_S = 0.1, 60.0
 
 
@@ -49,6 +53,19 @@ def wait_s(tokens: int, reserved_tokens: int, requests: int, rate: float) -> flo
     return (tokens + min(reserved_tokens, tokens * requests)) / rate if rate else 0.0
 
 
+def believable_rate(steps: Sequence[tuple[int, float]], known: float) -> float:
+    """Tokens a busy second over some looks at the counters, each (tokens, busy seconds) more than the one before.
+
+    The slowest is left out: it may hold a batch that stalled (a process that was stopped, a machine that slept), which says nothing of the
+    next one. For the same reason a long one alone changes nothing, and `known` stands.
+    """
+    if len(steps) == 1:
+        tokens, busy_s = steps[0]
+        return tokens / busy_s if busy_s <= STALL_S else known
+    slow_tokens, slow_s = min(steps, key=lambda step: step[0] / step[1])
+    return (sum(tokens for tokens, _ in steps) - slow_tokens) / (sum(busy_s for _, busy_s in steps) - slow_s)
+
+
 class Admission:
     """What one owner needs to reserve: its own sum, everybody's sums, the lock and the measured drain rate."""
 
@@ -59,7 +76,7 @@ class Admission:
         self._tokens = self._requests = 0  # kept here too, so that nobody else can spoil them
         self._alone = len(arenas) == 1  # then nobody can come between reading and adding
         self._samples: deque[tuple[float, int, float]] = deque()
-        self._rate, self._ready = 0.0, 1
+        self._rate, self._ready, self._looked = 0.0, 1, 0.0
         self._closed = False
 
     def reserve(self, tokens: int, deadline: float | None = None) -> Reservation:
@@ -110,23 +127,27 @@ class Admission:
     def drain_tokens_per_s(self) -> float:
         """Tokens a second that the ready workers score while they are busy, over the last seconds; 0 where that is not known."""
         now = time.monotonic()
-        if not self._samples or now - self._samples[-1][0] > RATE_STEP_S:
+        if not self._samples or now - self._looked > RATE_STEP_S:
             self._measure(now)
         return self._rate * self._ready
 
     def _measure(self, now: float) -> None:
+        """Look at the workers' counters; a look that finds nothing new leaves no sample."""
         tokens, busy_s = self._board.counters()
-        first = not self._samples
-        self._samples.append((now, tokens, busy_s))
-        while len(self._samples) > 2 and now - self._samples[1][0] > RATE_WINDOW_S:
-            self._samples.popleft()
-        since, old_tokens, old_busy_s = self._samples[0]
+        self._looked = now
         self._ready = max(1, int((self._board.slots["state"] == int(WorkerState.READY)).sum()))
-        if busy_s - old_busy_s > 0:
-            self._rate = (tokens - old_tokens) / (busy_s - old_busy_s)
-        elif first and busy_s > 0:
-            self._rate = tokens / busy_s
-        elif now - since > RATE_WINDOW_S:  # nothing was scored for so long; were an old rate believed, it could refuse what would renew it
+        if not self._samples:
+            self._samples.append((now, tokens, busy_s))
+            self._rate = tokens / busy_s if busy_s > 0 else 0.0
+        elif busy_s > self._samples[-1][2]:
+            self._samples.append((now, tokens, busy_s))
+            while len(self._samples) > 3 and now - self._samples[1][0] > RATE_WINDOW_S:
+                self._samples.popleft()
+            steps = [(later[1] - earlier[1], later[2] - earlier[2]) for earlier, later in pairwise(self._samples)]
+            self._rate = believable_rate(steps, self._rate)
+        elif (
+            now - self._samples[-1][0] > RATE_WINDOW_S
+        ):  # nothing was scored for so long; were an old rate believed, it could refuse what would renew it
             self._rate = 0.0
 
     def _check_workers(self) -> None:

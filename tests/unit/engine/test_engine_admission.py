@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batching import admission
-from batching.admission import MAX_RETRY_S, MIN_RETRY_S, RATE_STEP_S, Admission, Reservation, wait_s
+from batching.admission import MAX_RETRY_S, MIN_RETRY_S, RATE_STEP_S, Admission, Reservation, believable_rate, wait_s
 from batching.arena import Arena
 from batching.board import Board
 from batching.errors import Expired, Overloaded, TooLarge, Unavailable
@@ -159,15 +159,17 @@ def test_the_rate_is_of_the_last_seconds(directory: Path, monkeypatch: pytest.Mo
     assert rate == pytest.approx(200)
 
 
-def test_one_slow_batch_does_not_refuse_requests_for_ever(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At the rate of a batch that stalled every deadline is hopeless; when nothing was scored for a while, the rate is unknown again."""
+def test_slow_batches_do_not_refuse_requests_for_ever(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the rate of batches that stalled every deadline is hopeless; when nothing was scored for a while, the rate is unknown again."""
     clock = [100.0]
     monkeypatch.setattr(admission, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=time.sleep))
     one = owner(directory, 0)
     with one.reserve(500, clock[0] + 60):
         pass
-    worked(directory, 500, 100.0)
-    clock[0] += 1.0
+    for _ in range(2):
+        worked(directory, 500, 100.0, wait_s=0.0)
+        clock[0] += 1.0
+        one.drain_tokens_per_s()
     refused = 0
     for _ in range(30):
         clock[0] += 1.0
@@ -177,6 +179,36 @@ def test_one_slow_batch_does_not_refuse_requests_for_ever(directory: Path, monke
         except Expired:
             refused += 1
     assert 1 <= refused < 15
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["after others", "the first"])
+def test_a_batch_that_stalled_refuses_nobody(directory: Path, monkeypatch: pytest.MonkeyPatch, known: bool) -> None:
+    """A worker that was stopped in a batch for half a minute is no slow one: what was known of it stands, and then the next batch counts."""
+    clock = [100.0]
+    monkeypatch.setattr(admission, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=time.sleep))
+    one = owner(directory, 0)
+    one.drain_tokens_per_s()
+    for tokens, busy_s in [(20_000, 2.0)] * known + [(500, 30.0)]:
+        worked(directory, tokens, busy_s, wait_s=0.0)
+        clock[0] += busy_s
+        rate = one.drain_tokens_per_s()
+    assert rate == pytest.approx(20_000 if known else 0)
+    with one.reserve(900, clock[0] + 20):
+        pass
+    clock[0] += 0.5
+    worked(directory, 2_000, 0.5, wait_s=0.0)
+    assert one.drain_tokens_per_s() == pytest.approx(8_000)
+
+
+@given(st.lists(st.tuples(st.integers(1, 10**6), st.floats(1e-3, 1e3)), min_size=1, max_size=20), st.floats(0, 1e6))
+def test_a_believable_rate_is_that_of_some_looks(steps: list[tuple[int, float]], known: float) -> None:
+    """It lies between the rates that were seen, never below that of all together, or is what was known."""
+    rates, found = [tokens / busy_s for tokens, busy_s in steps], believable_rate(steps, known)
+    if len(steps) == 1:
+        assert found in (rates[0], known)
+    else:
+        assert found <= max(rates) * (1 + 1e-6)
+        assert found >= sum(tokens for tokens, _ in steps) / sum(busy_s for _, busy_s in steps) * (1 - 1e-6)
 
 
 def test_what_a_peer_writes_over_the_sums_is_corrected(directory: Path) -> None:
