@@ -29,22 +29,21 @@ INJECTED = Path(__file__).parent / "injected"
 LONG_S = 60.0
 
 
-def tokenizer_raises(report: Report) -> None:
+def tokenizer_raises(report: Report, service: Service) -> None:
     """An error that nobody foresaw while tokenizing fails its request with a body that tells nothing, and no other."""
-    with Service(scorers(), extra_path=INJECTED) as service:
 
-        async def main() -> tuple[list[Answer], int]:
-            bombs = [ask(service.address, body=asked("a tokenizer bomb", ["one"])) for _ in range(10)]
-            *answers, right = await asyncio.gather(*bombs, all_right(service.address))
-            return answers, right
+    async def main() -> tuple[list[Answer], int]:
+        bombs = [ask(service.address, body=asked("a tokenizer bomb", ["one"])) for _ in range(10)]
+        *answers, right = await asyncio.gather(*bombs, all_right(service.address))
+        return answers, right
 
-        answers, right = asyncio.run(main())
-        statuses = {answer.status for answer in answers}
-        report.must("tokenizer raises: status", statuses, "{500}", statuses == {500})
-        told, logged = any(b"can't stand" in answer.body for answer in answers), "can't stand" in service.log()
-        report.must("tokenizer raises: its text in the answer, in the log", f"{told}, {logged}", "False, True", logged and not told)
-        report.must("tokenizer raises: right answers beside it", f"{right} of {KNOWN}", "all", right == KNOWN)
-        serves(report, "tokenizer raises", service)
+    answers, right = asyncio.run(main())
+    statuses = {answer.status for answer in answers}
+    report.must("tokenizer raises: status", statuses, "{500}", statuses == {500})
+    told, logged = any(b"can't stand" in answer.body for answer in answers), "can't stand" in service.log()
+    report.must("tokenizer raises: its text in the answer, in the log", f"{told}, {logged}", "False, True", logged and not told)
+    report.must("tokenizer raises: right answers beside it", f"{right} of {KNOWN}", "all", right == KNOWN)
+    serves(report, "tokenizer raises", service)
 
 
 @contextlib.contextmanager
@@ -69,31 +68,26 @@ def shifted_clock(place: Path) -> Iterator[Callable[[int], None] | None]:
         del os.environ["LD_PRELOAD"], os.environ["CLOCK_OFFSET_FILE"]
 
 
-def clock_steps(report: Report) -> None:
+def clock_steps(report: Report, service: Service, shift: Callable[[int], None]) -> None:
     """The wall clock jumps by hours, both ways, in all processes, under load: no answer is wrong, refused or late for it."""
-    with tempfile.TemporaryDirectory(prefix="rr-") as place, shifted_clock(Path(place)) as shift:
-        if shift is None:
-            report.tell("clock steps", "not tried: there is no C compiler here")
-            return
-        with Service(scorers(2, seconds_per_token=0.0002), workers=2, log_level="error") as service:
 
-            async def main() -> list[int]:
-                load = asyncio.ensure_future(_keep_asking(service.address))
-                seen = []
-                for hours in (1, -2, 24 * 365, 0):
-                    shift(hours * 3600)
-                    await asyncio.sleep(0.3)
-                    seen.append(await _hours_off(service.address))
-                    right = await all_right(service.address)
-                    report.must(f"clock steps to {hours:+,} h: right answers", f"{right} of {KNOWN}", "all", right == KNOWN)
-                load.cancel()
-                return seen
+    async def main() -> list[int]:
+        load = asyncio.ensure_future(_keep_asking(service.address))
+        seen = []
+        for hours in (1, -2, 24 * 365, 0):
+            shift(hours * 3600)
+            await asyncio.sleep(0.3)
+            seen.append(await _hours_off(service.address))
+            right = await all_right(service.address)
+            report.must(f"clock steps to {hours:+,} h: right answers", f"{right} of {KNOWN}", "all", right == KNOWN)
+        load.cancel()
+        return seen
 
-            seen = asyncio.run(main())
-            report.must("clock steps: hours off, as answers say when they were made", seen, "[1, -2, 8760, 0]", seen == [1, -2, 8760, 0])
-            ended = service.log().count("ended with")
-            report.must("clock steps: processes that ended", ended, "0", not ended)
-            serves(report, "clock steps", service)
+    seen = asyncio.run(main())
+    report.must("clock steps: hours off, as answers say when they were made", seen, "[1, -2, 8760, 0]", seen == [1, -2, 8760, 0])
+    ended = service.log().count("ended with")
+    report.must("clock steps: processes that ended", ended, "0", not ended)
+    serves(report, "clock steps", service)
 
 
 async def _hours_off(address: str) -> int:
@@ -141,25 +135,24 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 }
 
 
-def idle_crowd(report: Report, count: int) -> None:
+def idle_crowd(report: Report, service: Service, count: int) -> None:
     """So many connections that send half a request and then nothing: everyone else is served."""
-    with Service(scorers(), workers=2, log_level="error") as service:
 
-        async def main() -> None:
-            crowd = [Caller(service.address) for _ in range(count)]
-            for place, caller in enumerate(crowd):
-                with contextlib.suppress(OSError, Closed):
-                    await caller.send("/rerank", None if place % 2 else b"", Content_Length="500")
-            began = time.monotonic()
-            right = await all_right(service.address)
-            took = time.monotonic() - began
-            report.must(f"{count} idle callers: right answers to others", f"{right} of {KNOWN}", "all", right == KNOWN)
-            report.timed(f"{count} idle callers: seconds for these", took, "<= 5", took <= 5)
-            for caller in crowd:
-                caller.hang_up()
+    async def main() -> None:
+        crowd = [Caller(service.address) for _ in range(count)]
+        for place, caller in enumerate(crowd):
+            with contextlib.suppress(OSError, Closed):
+                await caller.send("/rerank", None if place % 2 else b"", Content_Length="500")
+        began = time.monotonic()
+        right = await all_right(service.address)
+        took = time.monotonic() - began
+        report.must(f"{count} idle callers: right answers to others", f"{right} of {KNOWN}", "all", right == KNOWN)
+        report.timed(f"{count} idle callers: seconds for these", took, "<= 5", took <= 5)
+        for caller in crowd:
+            caller.hang_up()
 
-        asyncio.run(main())
-        serves(report, f"{count} idle callers gone", service)
+    asyncio.run(main())
+    serves(report, f"{count} idle callers gone", service)
 
 
 def run(seconds: float) -> Report:
@@ -167,10 +160,18 @@ def run(seconds: float) -> Report:
     report, long = Report("faults"), seconds > LONG_S
     no_room_at_start(report)
     full_later(report)
-    clock_steps(report)
-    tokenizer_raises(report)
     worker_stands_still(report, 30.0 if long else 4.0)
-    idle_crowd(report, 900 if long else 200)
+    with (
+        tempfile.TemporaryDirectory(prefix="rr-") as place,
+        shifted_clock(Path(place)) as shift,
+        Service(scorers(2, seconds_per_token=0.0001), workers=2, log_level="error", extra_path=INJECTED) as service,
+    ):
+        if shift:
+            clock_steps(report, service, shift)
+        else:
+            report.tell("clock steps", "not tried: there is no C compiler here")
+        tokenizer_raises(report, service)
+        idle_crowd(report, service, 900 if long else 200)
     if long:
         http_stands_still(report)
         damaged_model(report)

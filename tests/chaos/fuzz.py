@@ -10,26 +10,35 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from batching.errors import RerankdError
+from batching.tiles import Tiles
 from batching.types import Sequences
 from tests.chaos.hostile import PARTS
 from tests.chaos.report import Report
 from tests.fakes import expected, sequences
 from tests.processes.engine import ROOT, Engine, spec
 
-CALLERS, WORKERS, OWNERS = 16, 2, 2
+CALLERS, WORKERS, OWNERS, TILE_BYTES = 16, 2, 2, 300
 
 
 def some(count: int, dice: random.Random) -> list[Sequences]:
-    """Requests of 1 to 12 pairs."""
-    return [
-        sequences([[dice.randint(1, 600) for _ in range(dice.randint(1, 40))] for _ in range(dice.randint(2, 13))], shared=dice.random() < 0.3)
-        for _ in range(count)
-    ]  # fmt: skip
+    """Requests of 1 to 12 pairs, a few of them with tiles of images."""
+    return [_tiled(_texts(dice)) if dice.random() < 0.1 else _texts(dice) for _ in range(count)]
+
+
+def _texts(dice: random.Random) -> Sequences:
+    texts = [[dice.randint(1, 600) for _ in range(dice.randint(1, 40))] for _ in range(dice.randint(2, 13))]
+    return sequences(texts, shared=dice.random() < 0.3)
+
+
+def _tiled(request: Sequences) -> Sequences:
+    counts = np.arange(len(request.lengths), dtype=np.int32) % 3
+    return replace(request, tiles=Tiles(counts, np.full((int(counts.sum()), TILE_BYTES), 7, np.uint8)))
 
 
 async def ask(engine: Engine, found: Counter[str], known: list[Sequences], number: int, hostile: subprocess.Popen[bytes]) -> None:
