@@ -11,11 +11,16 @@ from batching.errors import UnsupportedModel
 from batching.families.base import Activation, Family
 from batching.families.card import ModelCard
 from batching.families.checkpoint import reading, revision
-from batching.families.facts import Facts, read_facts
+from batching.families.facts import Facts, count_labels, read_facts
 from batching.families.rules import choose
 
 ACTIVATIONS: dict[str, Activation] = {"Sigmoid": "sigmoid", "Identity": "identity", "Softmax": "softmax"}
 """Classes that a checkpoint's files may name, by the last part of their path; anything else is code that is not run."""
+BEHIND_PADDING = frozenset({
+    "camembert", "data2vec-text", "ibert", "longformer", "luke", "mpnet", "roberta", "roberta-prelayernorm", "xlm-roberta",
+    "xlm-roberta-xl", "xmod",
+})  # fmt: skip
+"""`model_type`s whose position table begins behind the padding token's row, whatever the family reads from them."""
 UNBOUNDED = 1_000_000
 """A tokenizer's model_max_length from here on means "not set"."""
 
@@ -66,16 +71,10 @@ def check_head(facts: Facts, family: Family) -> None:
         )
     if family.unit == "pair" and family.head == "model":
         labels = count_labels(facts)
-        if labels != 1:
+        if labels != 1 and not family.labels:
             raise UnsupportedModel(
                 f"{facts.root} classifies into {labels} labels (num_labels in config.json) where a reranker has 1; use a reranker"
             )
-
-
-def count_labels(facts: Facts) -> int:
-    """Numbers that the classification head gives; without a word about it in config.json transformers assumes 2."""
-    names = facts.config.get("id2label")
-    return len(names) if isinstance(names, dict) else int(facts.config.get("num_labels") or 2)
 
 
 def choose_activation(facts: Facts, family: Family) -> tuple[Activation, float, float]:
@@ -96,8 +95,8 @@ def choose_activation(facts: Facts, family: Family) -> tuple[Activation, float, 
 
 def find_max_length(facts: Facts, family: Family) -> int:
     """The longest sequence in tokens: the smallest of what positions, tokenizer and sentence_bert_config.json allow."""
-    offset = family.position_offset
-    taken = int(facts.config.get("pad_token_id", 1) or 0) + 1 if offset == "pad" else offset
+    padded = family.position_offset == "pad" or facts.model_type in BEHIND_PADDING
+    taken = int(facts.config.get("pad_token_id", 1) or 0) + 1 if padded else 0
     text = facts.text_config
     bounds = [
         int(text["max_position_embeddings"]) - taken if text.get("max_position_embeddings") else None,

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from batching.errors import UnsupportedModel
 from batching.families import bge_decoders, ctxl, mxbai, qwen3, zerank
 from batching.families.base import Family
-from batching.families.facts import Facts
+from batching.families.facts import Facts, count_labels
 
 DECODERS = frozenset({"qwen2", "qwen3", "llama", "mistral", "gemma", "gemma2", "gemma3_text", "phi3", "minicpm", "granite", "ministral3"})
 CTXL_ROW = 0
@@ -32,6 +32,8 @@ BY_TEMPLATE: tuple[tuple[str, Family], ...] = (
     (ctxl.FINGERPRINT, ctxl.FAMILY),
 )
 CLASSIFIERS: dict[str, Family] = {qwen3.FAMILY.name: qwen3.CLASSIFIER, mxbai.FAMILY.name: mxbai.CLASSIFIER}
+VERDICTS: dict[str, tuple[str, str]] = {qwen3.CLASSIFIER.name: ("yes", "no"), mxbai.CLASSIFIER.name: ("1", "0")}
+"""The names of two labels, the better first."""
 BY_TYPE: dict[str, Family] = {"qwen3": qwen3.CLASSIFIER, "qwen2": mxbai.CLASSIFIER}
 """One-label classifiers of unknown name and template: the conversions that are published."""
 
@@ -56,7 +58,7 @@ def prompted(facts: Facts) -> Family | None:
         family = CLASSIFIERS.get(found.name) if found else BY_TYPE.get(facts.model_type)
         if family is None:
             raise UnsupportedModel(ask_for_recipe(facts))
-        return family
+        return with_labels(family, facts)
     if found is None:
         raise UnsupportedModel(ask_for_recipe(facts))
     return complete(found, facts)
@@ -65,8 +67,26 @@ def prompted(facts: Facts) -> Family | None:
 def as_told(family: Family, facts: Facts) -> Family:
     """A family that the operator named, in the form that fits the checkpoint's class."""
     if facts.architecture.endswith("ForSequenceClassification"):
-        return CLASSIFIERS.get(family.name, family)
+        return with_labels(CLASSIFIERS.get(family.name, family), facts)
     return complete(family, facts)
+
+
+def with_labels(family: Family, facts: Facts) -> Family:
+    """`family` for a conversion that kept the two verdicts as two labels, where id2label names them as the prompt does.
+
+    michaelfeil's mxbai-rerank-*-v2-seq has "0" and "1", his Qwen3-Reranker-*-seq "no" and "yes". Names that say nothing (LABEL_0) are
+    refused, since the order can't be told.
+    """
+    if count_labels(facts) != 2:
+        return family
+    names = {str(name).lower(): int(number) for number, name in (facts.config.get("id2label") or {}).items()}
+    yes, no = VERDICTS[family.name]
+    if set(names) != {yes, no}:
+        raise UnsupportedModel(
+            f"{facts.root} classifies into 2 labels called {', '.join(names) or 'nothing'} (id2label in config.json) where "
+            f"{family.name} has 1, or {no} and {yes}; use a reranker"
+        )
+    return replace(family, labels=(names[yes], names[no]))
 
 
 def by_template(facts: Facts) -> Family | None:

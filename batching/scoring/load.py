@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from batching.errors import SettingError, UnsupportedModel
 from batching.families.card import ModelCard
 from batching.scoring.attention import RUNS, choose_kernel
-from batching.scoring.bodies import check_rope, read_positions
+from batching.scoring.bodies import Positions, check_rope, read_positions
 from batching.scoring.checkpoint import read_config
 from batching.scoring.cuda import fuse
 from batching.scoring.drivers import why_no_cuda
@@ -45,6 +45,7 @@ def load_scorer(card: ModelCard, options: ScoringOptions) -> PackedScorer:
     parts = take_apart(card, torch.float32 if prepack else dtype, options)
     check_rope(card, parts.base.config)
     check_causality(card, parts.base)
+    check_positions(card, read_positions(parts.base))
     vocabulary = parts.base.get_input_embeddings().num_embeddings
     parts.base.to(device)
     for module in parts.reader.modules():
@@ -75,6 +76,14 @@ def quantise(card: ModelCard, base: PreTrainedModel) -> None:
     """Give the layers of `base` float8 products; raises SettingError when none of its linears takes them."""
     if not to_float8(base, scaled_mm, row_quantiser(base.device)):
         raise SettingError(f"{card.name}: dtype 'float8' is for models whose layers have linears in multiples of 16; use 'auto'")
+
+
+def check_positions(card: ModelCard, positions: Positions) -> None:
+    """The longest sequence that is let in must fit the position table; raises UnsupportedModel."""
+    if positions.count is not None and positions.count < card.max_length:
+        raise UnsupportedModel(
+            f"{card.name}: its position table holds {positions.count} tokens where config.json allows {card.max_length}; download it again"
+        )
 
 
 def check_causality(card: ModelCard, base: PreTrainedModel) -> None:

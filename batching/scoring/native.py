@@ -46,6 +46,7 @@ def llama_config(card: ModelCard) -> PreTrainedConfig:
     """nvidia's llama_bidirec: Llama, every layer seeing both sides (models.md 4.8); the vision model's language part likewise."""
     _expect(card, pooling="avg")
     config = card.config.get("llm_config") or card.config
+    _without_window(card, config)
     return LlamaConfig(**_pick(config, LLAMA_KEYS), **_pick(card.config, KEEP), is_causal=False)
 
 
@@ -91,7 +92,14 @@ def jina_config(card: ModelCard) -> PreTrainedConfig:
 def minicpm_config(card: ModelCard) -> PreTrainedConfig:
     """BAAI's layerwise MiniCPM: Llama up to the cut-off layer, its scales folded into the weights by `minicpm_tensors`."""
     _expect(card, head_type="simple", head_multi=True, hidden_act="silu", rope_scaling=None)
+    _without_window(card, card.config)
     return LlamaConfig(**_pick(card.config, (*LLAMA_KEYS, *KEEP)) | {"num_hidden_layers": cut_off(card), "tie_word_embeddings": False})
+
+
+def _without_window(card: ModelCard, config: dict[str, Any]) -> None:
+    """Llama sees everything: a key that says otherwise is refused."""
+    if config.get("sliding_window"):
+        raise UnsupportedModel(f"{card.name}: sliding_window is {config['sliding_window']!r} in config.json; only None is supported")
 
 
 def cut_off(card: ModelCard) -> int:

@@ -63,7 +63,7 @@ def take_apart(card: ModelCard, dtype: torch.dtype, options: ScoringOptions) -> 
 def classifier(source: Source) -> Parts:
     """A sequence-classification checkpoint with one label: its own head, or a decoder's one row."""
     card, config = source.card, source.config
-    if config.num_labels != 1:
+    if config.num_labels != (len(card.family.labels) or 1):
         raise UnsupportedModel(f"{card.name}: num_labels is {config.num_labels}; a reranker has 1")
     kind = native_class(card, config, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING)
     if issubclass(kind, GenericForSequenceClassification):
@@ -81,7 +81,8 @@ def decoder_classifier(source: Source) -> Parts:
         raise UnsupportedModel(
             f"{card.name}: score.weight is missing from its weights, and would be random; is this a reranker's checkpoint?"
         )
-    head = LinearHead(weight[0], temperature=float(card.config.get("temperature") or 1.0))
+    row = weight[card.family.labels[0]] - weight[card.family.labels[1]] if card.family.labels else weight[0]
+    head = LinearHead(row, temperature=float(card.config.get("temperature") or 1.0))
     base = body(source, Allowed(extra=("score.",)))
     pictures = card.family.pictures
     vision = None if pictures is None else load_vision(card, pictures, base.config.hidden_size, source.dtype)

@@ -12,19 +12,17 @@ from rich.table import Table
 from batching.calibrate import Point
 from batching.errors import StartError
 from batching.families.card import ModelCard
+from batching.families.known import judge, known_of
 from service import model_files
 from service.commands.options import MODEL_SETTINGS, setting_options, settings_of
 from service.local_engine import as_served, local_engine
 from service.settings import Settings
 
-QUERY = "What is the capital of France?"
-GOOD, BAD = "Paris is the capital and most populous city of France.", "Bananas are rich in potassium."
-
 
 @click.command("check")
 @setting_options(MODEL_SETTINGS)
 def command(**options: Any) -> None:
-    """Load the model, score a known pair, tell how it runs. Ends with an error when the better document does not come first."""
+    """Load the model, score its family's known pair, tell how it runs. Ends with an error when the better document does not come first."""
     settings = settings_of(options)
     console = Console()
     for card in model_files.cards(settings):
@@ -34,8 +32,10 @@ def command(**options: Any) -> None:
 async def _check(settings: Settings, card: ModelCard, progress: Console) -> Table | Group:
     with progress.status(f"loading {card.name}"):
         async with local_engine(as_served(settings, card), card) as engine:
-            result = await engine.rank(QUERY, [BAD, GOOD])
-    if result.order[:1] != [1]:
+            query, good, bad = known_of(card.family).texts
+            result = await engine.rank(query, [bad, good])
+    verdict = judge(card.family, (card.name, card.path), float(result.raw[1]), float(result.raw[0]))
+    if not verdict.ordered:
         raise StartError(
             f"{card.name} ranks an unrelated document first (raw scores {result.raw.tolist()}); is it a reranker, and its recipe right?"
         )
@@ -52,7 +52,8 @@ async def _check(settings: Settings, card: ModelCard, progress: Console) -> Tabl
             "backend": worker.backend,
             "token budget": f"{worker.budget_tokens} tokens a batch",
             "loaded in": f"{engine.loaded_s:.1f} s",
-            "known pair": f"{result.scores[1]:.4f} over {result.scores[0]:.4f} (raw {result.raw[1]:.3f}, {result.raw[0]:.3f})",
+            "known pair": f"{result.scores[1]:.4f} over {result.scores[0]:.4f} (raw {result.raw[1]:.3f}, {result.raw[0]:.3f}): the order is right",
+            "scale": "; ".join(verdict.doubts) + " (is its recipe right?)" if verdict.doubts else "as it should be",
         }
     )
     return Group(table, "", curve_table(worker.curve, worker.budget_tokens)) if worker.curve else table

@@ -16,6 +16,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     Qwen2Config,
     Qwen2ForCausalLM,
+    Qwen2ForSequenceClassification,
     Qwen3Config,
     Qwen3ForCausalLM,
     Qwen3ForSequenceClassification,
@@ -69,6 +70,14 @@ def mxbai_v2(directory: Path, *, seed: int = 0) -> Path:
     tokenizer = qwen_tokenizer()
     config = Qwen2Config(**SHAPE, vocab_size=len(tokenizer), max_position_embeddings=32_768, tie_word_embeddings=True)
     return save(directory, Qwen2ForCausalLM(config), tokenizer, seed)
+
+
+def mxbai_labels(directory: Path, *, seed: int = 0) -> Path:
+    """The shape of michaelfeil/mxbai-rerank-*-v2-seq: a classifier that keeps both verdicts, as labels called "0" and "1"."""
+    tokenizer = qwen_tokenizer()
+    config = Qwen2Config(**SHAPE, vocab_size=len(tokenizer), max_position_embeddings=32_768, pad_token_id=tokenizer.pad_token_id,
+                         id2label={0: "0", 1: "1"}, label2id={"0": 0, "1": 1})  # fmt: skip
+    return save(directory, Qwen2ForSequenceClassification(config), tokenizer, seed)
 
 
 def bge_gemma(directory: Path, *, seed: int = 0) -> Path:

@@ -121,6 +121,7 @@ def language_models() -> list[Case]:
         Case("qwen3 classifier", checkpoints.qwen3_classifier, partial(decoders.classified, prompt=prompts.qwen3), causal=True),
         decoder("qwen3 logit score", checkpoints.qwen3_logit_score, prompts.qwen3, "yes", "no"),
         decoder("mxbai_v2", checkpoints.mxbai_v2, prompts.mxbai, "1", "0"),
+        Case("mxbai labels", checkpoints.mxbai_labels, partial(decoders.classified, prompt=prompts.mxbai), causal=True),
         decoder("bge_gemma", checkpoints.bge_gemma, prompts.bge, "Yes"),
         decoder("zerank", checkpoints.zerank, prompts.zerank, "Yes"),
         replace(decoder("ctxl", checkpoints.ctxl, prompts.ctxl, 0), unshared=True),

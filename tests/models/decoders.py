@@ -63,11 +63,12 @@ def verdict(directory: Path, query: str, documents: Sequence[str], *, prompt: Pr
 
 
 def classified(directory: Path, query: str, documents: Sequence[str], *, prompt: Prompt) -> Raw:
-    """The one logit of a decoder's *ForSequenceClassification, document by document, without padding."""
+    """The one logit of a decoder's *ForSequenceClassification, or its second less its first, document by document, without padding."""
     model = AutoModelForSequenceClassification.from_pretrained(directory, dtype=torch.float32, attn_implementation="eager").eval()
     rows = rows_of(directory, prompt, query, documents)
     with torch.inference_mode():
-        return torch.cat([model(input_ids=torch.tensor([row])).logits[:, 0] for row in rows]).numpy()
+        logits = torch.cat([model(input_ids=torch.tensor([row])).logits for row in rows])
+        return (logits[:, -1] - (logits[:, 0] if logits.shape[1] > 1 else 0.0)).numpy()
 
 
 def nemotron(directory: Path, query: str, documents: Sequence[str]) -> Raw:

@@ -13,10 +13,13 @@ from safetensors.torch import load_file, save_file
 
 from batching.errors import UnsupportedModel
 from batching.families.card import ModelCard
+from batching.families.detect import detect
 from batching.scoring.load import load_scorer
 from batching.scoring.options import ScoringOptions
 from tests import checkpoints
 from tests.checkpoints import QUERY, SENTENCES
+from tests.checkpoints.weights import edit_json
+from tests.models import layerwise
 from tests.models.cases import encoded, encoder_of, scorer_of
 from tests.models.packs import scores
 
@@ -89,6 +92,50 @@ def test_two_labels_are_refused(tmp_path: Path) -> None:
     card = edited("bert", tmp_path / "m", nothing, id2label={"0": "a", "1": "b"}, label2id={"a": 0, "b": 1})
     with pytest.raises(UnsupportedModel, match="num_labels"):
         load_scorer(card, PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "reason"),
+    [
+        ("nemotron", {"pooling": "cls"}, "pooling is 'cls'.*'avg'"),
+        ("nemotron", {"sliding_window": 512}, "sliding_window is 512"),
+        ("nemotron", {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, "rope_type is 'dynamic'"),
+        ("jina_v2", {"position_embedding_type": "rotary"}, "position_embedding_type is 'rotary'"),
+        ("gte_remote", {"logn_attention_scale": True}, "logn_attention_scale is True"),
+        ("gte_remote", {"position_embedding_type": "absolute"}, "position_embedding_type is 'absolute'"),
+        ("gte_remote", {"rope_scaling": {"type": "dynamic", "factor": 2.0}}, "rope_scaling is .*ntk"),
+        ("qwen3_classifier", {"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, "rope_type is 'dynamic'"),
+    ],
+)
+def test_what_a_family_can_t_honour_is_named(tmp_path: Path, name: str, changes: dict[str, object], reason: str) -> None:
+    """Pooling, window, rope and positions that the served class does not compute are refused with the key and what was expected."""
+    directory = getattr(checkpoints, name)(tmp_path / "m")
+    edit_json(directory / "config.json", **changes)
+    with pytest.raises(UnsupportedModel, match=reason):
+        load_scorer(detect(directory, "m"), PLAIN)
+
+
+def test_a_cut_off_without_a_head_is_refused(tmp_path: Path) -> None:
+    """Layers below start_layer have no head to read."""
+    directory = layerwise.make(tmp_path / "m", cutoff=1)
+    with pytest.raises(UnsupportedModel, match=r"cutoff_layers is .*2 to 4"):
+        load_scorer(detect(directory, "m"), PLAIN)
+
+
+def test_a_window_that_is_narrower_than_a_filled_query_is_refused(tmp_path: Path) -> None:
+    """A token that fills a ColBERT's query up must see the query."""
+    directory = checkpoints.modern_colbert(tmp_path / "m", window=32)
+    with pytest.raises(UnsupportedModel, match=r"local_attention is 32 .*32 tokens"):
+        load_scorer(detect(directory, "m"), PLAIN)
+    directory = checkpoints.modern_colbert(tmp_path / "n", window=32, do_query_expansion=False)
+    load_scorer(detect(directory, "m"), PLAIN)
+
+
+def test_a_position_table_shorter_than_promised_is_refused(tmp_path: Path) -> None:
+    """The longest sequence that is let in fits the table."""
+    card = edited("bert", tmp_path / "m", nothing)
+    with pytest.raises(UnsupportedModel, match=r"holds 512 tokens where .* 600"):
+        load_scorer(msgspec.structs.replace(card, max_length=600), PLAIN)
 
 
 def test_pickled_weights_are_refused(tmp_path: Path) -> None:

@@ -13,15 +13,34 @@ from rich.console import Console
 
 from batching.calibrate import Point
 from service.commands.check import curve_table
+from tests import checkpoints
+from tests.models.test_known import flipped, verdict_on
+
+
+def check(model: str, cache: Path) -> subprocess.CompletedProcess[str]:
+    """`rerankd check` on the CPU, as a process of its own."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("RERANKER_")}
+    command = [sys.executable, "-c", "from service.cli import main; main()", "check", "--model", model, "--device", "cpu"]
+    environment = {**clean, "XDG_CACHE_HOME": str(cache), "COLUMNS": "160"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+
+
+def test_a_flipped_head_ends_with_an_error(tmp_path: Path) -> None:
+    """Of a random checkpoint and the same with its head turned round, the one that ranks the known pair wrongly is told so."""
+    plain = checkpoints.xlm_roberta(tmp_path / "plain")
+    turned = flipped(plain, tmp_path / "turned", "classifier.out_proj")
+    wrong = turned if verdict_on(plain, None).ordered else plain
+    done = check(str(wrong), tmp_path)
+    assert done.returncode != 0
+    assert "ranks an unrelated document first" in " ".join((done.stdout + done.stderr).split())
 
 
 def test_check_shows_how_the_model_runs(tmp_path: Path) -> None:
     """The curve comes from the worker's process through shared memory: sizes grow, and the budget stands above."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("RERANKER_")}
-    command = [sys.executable, "-c", "from service.cli import main; main()", "check", "--model", "starter", "--device", "cpu"]
-    environment = {**clean, "XDG_CACHE_HOME": str(tmp_path), "COLUMNS": "120"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    done = check("starter", tmp_path)
     assert done.returncode == 0, done.stderr
+    assert re.search(r"known pair.*the order is right", done.stdout)
+    assert re.search(r"scale +as it should be", done.stdout)
     told, _, curve = done.stdout.partition("tokens a batch      ms")
     assert re.search(r"token budget +\d+ tokens a batch", told)
     sizes = [int(size.replace(",", "")) for size in re.findall(r"^ *([\d,]+) +[\d.]+ +[\d,]+ +█", curve, re.M)]

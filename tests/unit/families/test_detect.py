@@ -54,6 +54,17 @@ def test_positions_of_roberta_tables(tmp_path: Path) -> None:
     assert detect(directory, "m").max_length == 64
 
 
+@pytest.mark.parametrize("model_type", ["xlm-roberta", "roberta", "mpnet"])
+def test_positions_of_bi_encoders_over_roberta(tmp_path: Path, model_type: str) -> None:
+    """A bi-encoder's table of 514 positions holds 512 tokens too, where nothing else bounds them."""
+    directory = checkpoints.bi_encoder(tmp_path)
+    edit_json(directory / "tokenizer_config.json", model_max_length=10**30)
+    edit_json(directory / "sentence_bert_config.json", max_seq_length=...)
+    assert detect(directory, "m").max_length == 512
+    edit_json(directory / "config.json", model_type=model_type, max_position_embeddings=514, pad_token_id=1)
+    assert detect(directory, "m").max_length == 512
+
+
 @pytest.mark.parametrize(
     ("sentence", "nested", "old", "expected"),
     [
@@ -152,8 +163,16 @@ def test_no_directory(tmp_path: Path) -> None:
         detect(tmp_path / "nothing", "m")
 
 
-def test_recipe(shelf: Shelf) -> None:
-    """A recipe overrides the rules; an unknown one is refused with those that are known."""
+def test_recipe(shelf: Shelf, tmp_path: Path) -> None:
+    """A recipe overrides name, template and refusals; an unknown one is refused with those that are known."""
+    assert detect(shelf.path("qwen3"), "Qwen/Qwen3-Reranker-0.6B", recipe="zerank").family.name == "zerank"
+    assert detect(shelf.path("qwen3_logit_score"), "m", recipe="zerank").family.name == "zerank"
+    foreign = tmp_path / "model"
+    shutil.copytree(shelf.path("bert"), foreign)
+    edit_json(foreign / "config.json", architectures=["MyBertForRanking"])
+    with pytest.raises(UnsupportedModel, match="no family"):
+        detect(foreign, "m")
+    assert detect(foreign, "m", recipe="bert").family.name == "bert"
     assert detect(shelf.path("bert"), "m", recipe="bert").family.name == "bert"
     with pytest.raises(UnsupportedModel, match="xlm-roberta"):
         detect(shelf.path("bert"), "m", recipe="nonsense")

@@ -83,6 +83,51 @@ def test_a_name_does_not_override_the_model_type(shelf: Shelf) -> None:
         detect(shelf.path("bge_gemma"), "my/qwen3-reranker")
 
 
+@pytest.mark.parametrize(
+    ("labels", "read"),
+    [({"0": "0", "1": "1"}, (1, 0)), ({"0": "1", "1": "0"}, (0, 1)), ({"0": "LABEL_0", "1": "LABEL_1"}, None), ({"0": "a"}, ())],
+)
+def test_two_labels(shelf: Shelf, tmp_path: Path, labels: dict[str, str], read: tuple[int, ...] | None) -> None:
+    """A conversion with both verdicts is read as the better less the worse, by their names; names that say nothing are refused."""
+    directory = tmp_path / "model"
+    shutil.copytree(shelf.path("mxbai_labels"), directory)
+    edit_json(directory / "config.json", id2label=labels)
+    if read is None:
+        with pytest.raises(UnsupportedModel, match=r"2 labels called label_0, label_1 .*or 0 and 1"):
+            detect(directory, "m")
+        return
+    family = detect(directory, "m").family
+    assert (family.name, family.labels) == ("mxbai-rerank-v2-classifier", read)
+    assert detect(directory, "m", recipe="mxbai-rerank-v2").family.labels == read
+
+
+def test_listwise_releases(shelf: Shelf, tmp_path: Path) -> None:
+    """jina-reranker-v3.5 reads longer text, and is known by its sliding layers or its name."""
+    directory = tmp_path / "model"
+    shutil.copytree(shelf.path("jina_v3"), directory)
+    assert detect(directory, "m").family.document_tokens == 2048
+    assert detect(directory, "jinaai/jina-reranker-v3.5").family.document_tokens == 8192
+    edit_json(directory / "config.json", layer_types=["sliding_attention", "full_attention"], sliding_window=1024)
+    card = detect(directory, "m")
+    assert (card.family.document_tokens, card.family.query_tokens, card.default_max_length) == (8192, 1024, 9216)
+
+
+def test_the_order_of_the_rules(shelf: Shelf, tmp_path: Path) -> None:
+    """What stands for code of its own wins over the class, the class of a listwise model over its model_type, modules over both."""
+    directory = tmp_path / "jina"
+    shutil.copytree(shelf.path("jina_v2"), directory)
+    assert detect(directory, "m").family.name == "jina-v2"
+    edit_json(directory / "config.json", auto_map=..., model_type="xlm-roberta")
+    assert detect(directory, "m").family.name == "xlm-roberta"
+    assert detect(shelf.path("jina_v3"), "Qwen3-Reranker-0.6B").family.name == "jina-reranker-v3"
+    assert detect(shelf.path("ettin"), "m").family.name == "module-chain"
+    chain = tmp_path / "chain"
+    shutil.copytree(shelf.path("ettin"), chain)
+    (chain / "modules.json").unlink()
+    with pytest.raises(UnsupportedModel, match="bare encoder"):
+        detect(chain, "m")
+
+
 def test_scales(shelf: Shelf, tmp_path: Path) -> None:
     """zerank divides by five, mxbai's shift depends on the model's size, and a checkpoint's own activation comes before both."""
     assert detect(shelf.path("zerank"), "zerank-2").scale == 5.0
@@ -126,7 +171,7 @@ def test_a_reranking_template_that_is_not_known(shelf: Shelf, tmp_path: Path) ->
         ({"architectures": ["JinaVLForRanking"]}, "jina-reranker-m0"),
         ({"architectures": ["CostWiseGemmaForCausalLM"], "model_type": "cost_wise_gemma"}, "bge-reranker-v2-gemma"),
         ({"architectures": ["Qwen3VLForConditionalGeneration"]}, "images"),
-        ({"architectures": ["Qwen3ForSequenceClassification"], "id2label": {"0": "a", "1": "b"}}, "score.weight"),
+        ({"architectures": ["Qwen3ForSequenceClassification"], "id2label": {"0": "a", "1": "b"}}, "2 labels called a, b"),
         ({"architectures": ["PhiForSequenceClassification"], "model_type": "phi3"}, "RERANKER_RECIPE"),
     ],
 )
