@@ -65,6 +65,8 @@ class _Models:
             self.opened = error
         gc.collect()
         gc.freeze()  # else the collector would write to shared pages
+        with contextlib.suppress(AttributeError):  # not every C library has it
+            ctypes.CDLL(None).malloc_trim(0)  # what opening took for a while is not shared out in pieces
 
 
 def _bear(parent: socket.socket, models: _Models) -> int | None:
