@@ -21,7 +21,7 @@ from batching.worker_view import WorkerState
 
 LOCK_PATIENCE_S = 0.02
 RATE_WINDOW_S, RATE_STEP_S = 10.0, 0.1
-STALL_S = 5.0
+STALL_S = 2.0
 """A look that finds more seconds of work than this, alone, may have found a batch that stalled."""
 MIN_RETRY_S, MAX_RETRY_S = 0.1, 60.0
 
