@@ -122,6 +122,8 @@ class QueueClient:
             job.places[row] = part.places
             job.unput -= 1
             tag += part.cost * (1.0 + PRIORITY_WEIGHT * priority)
+            if part.sequences.tiles is not None:
+                await asyncio.sleep(0)  # megabytes were copied; others have their turn now
         self._ring_soon(len(parts))
         self._watch()
 

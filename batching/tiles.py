@@ -37,7 +37,10 @@ class Tiles:
         counts = self.counts[places]
         if not counts.any():
             return None
-        starts = (np.cumsum(self.counts) - self.counts)[places].tolist()
+        ends = np.cumsum(self.counts)
+        if (np.diff(places) == 1).all():  # neighbours lie side by side already
+            return Tiles(counts, self.pixels[ends[places[0]] - counts[0] : ends[places[-1]]])
+        starts = (ends - self.counts)[places].tolist()
         rows = [self.pixels[start : start + count] for start, count in zip(starts, counts.tolist(), strict=True) if count]
         return Tiles(counts, rows[0] if len(rows) == 1 else np.concatenate(rows))
 

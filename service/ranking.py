@@ -137,7 +137,7 @@ def _prepare(plan: Plan) -> Prepared:
         document_tokens=request.max_tokens_per_doc,
         **({} if images is None else {"images": images}),
     )
-    return Prepared(plan, encoded)
+    return Prepared(replace(plan, images=None), encoded)  # their tiles lie in the sequences now
 
 
 def order(raw: Float32s, top_n: int | None) -> list[int]:

@@ -86,7 +86,7 @@ class Encoder:
         self._filling = [filling_of(family, self.vocabulary)] if family.expand_to else []
         self._outside = sum(self._layout.sizes[number] for number in family.outside)
         self._pictured = Layout(family, pictures.layout, self.vocabulary) if pictures else None
-        self._marks = Marks.of(pictures, self.vocabulary) if pictures else None
+        self._marks = Marks.of(pictures, self.vocabulary, card.config) if pictures else None
         self._cache = cache if self._layout.cacheable and (self._pictured is None or self._pictured.around == self._layout.around) else None
         if family.native_pair:
             check_native_pair(family, self.vocabulary)

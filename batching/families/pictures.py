@@ -84,9 +84,14 @@ class Marks:
     cost: int
 
     @classmethod
-    def of(cls, pictures: Pictures, vocabulary: Vocabulary) -> Marks:
-        """Look them up. Raises UnsupportedModel for one that the vocabulary has not."""
+    def of(cls, pictures: Pictures, vocabulary: Vocabulary, config: dict[str, Any]) -> Marks:
+        """Look them up. Raises UnsupportedModel for one that the vocabulary has not, or that config.json puts elsewhere."""
         opening, token, closing = (vocabulary.token(name) for name in pictures.marks)
+        if config.get("img_context_token_id", token) != token:
+            raise UnsupportedModel(
+                f"{vocabulary.path} has {pictures.marks[1]} as {token}, img_context_token_id in config.json is another; "
+                "the tokenizer does not belong to this model"
+            )
         return cls(opening, token, closing, pictures.tokens, pictures.cost)
 
     def ids(self, tiles: int) -> Int32s:

@@ -25,8 +25,8 @@ from service.schemas import Picture
 from service.settings import PREFIX, Settings
 
 MOST_THREADS = 4
-AT_ONCE = 8
-"""Images of one process that are being fetched or decoded; their files are in memory beside the tiles."""
+FETCHES = 16
+"""Images of one process that are fetched at once; their files are in memory beside the tiles."""
 RETRY_AFTER_S = 1.0
 SHARED_BYTES = 256 * 1024 * 1024
 """Of shared memory for one HTTP process's tiles with one model; more of them wait in the process itself."""
@@ -75,7 +75,7 @@ class Gallery:
         self._settings = settings
         self._rules = Rules.of(settings.image_hosts, settings.image_networks)
         self.most_bytes, self.bytes, self.lock = settings.image_queue_bytes, 0, threading.Lock()
-        self._turns = asyncio.Semaphore(AT_ONCE)
+        self._fetches = asyncio.Semaphore(FETCHES)
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:
@@ -105,15 +105,19 @@ class Gallery:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _tiles(self, picture: Picture, pictures: Pictures, held: Held, deadline: float) -> Pixels:
-        async with self._turns:
-            most = self._settings.image_bytes
-            data = await self._fetch(picture, deadline) if is_url(picture) else embedded(picture, most)
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._cut, picture, data, pictures.side, held)
+        run = asyncio.get_running_loop().run_in_executor
+        if not is_url(picture):
+            return await run(self._threads, self._cut, picture, None, pictures.side, held)
+        async with self._fetches:  # until it is decoded, as its file is in memory so long
+            data = await self._fetch(picture, deadline)
+            return await run(self._threads, self._cut, picture, data, pictures.side, held)
 
-    def _cut(self, picture: Picture, data: bytes, side: int, held: Held) -> Pixels:
+    def _cut(self, picture: Picture, data: bytes | None, side: int, held: Held) -> Pixels:
+        """The tiles of a picture, whose file is `data` or comes with it. Runs in a thread."""
         from service.images.pixels import BadImage, cut  # Pillow comes with the first image, if one ever comes
 
         try:
+            data = embedded(picture, self._settings.image_bytes) if data is None else data
             return cut(data, side, self._settings.image_pixels, held.take)
         except BadImage as error:
             raise refused(picture, str(error)) from None

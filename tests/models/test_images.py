@@ -263,6 +263,12 @@ def test_missing_vision_weights_are_refused(drop: str) -> None:
         load_scorer(detect(changed(drop=drop), "model"), ScoringOptions(forward="transformers"))
 
 
+def test_another_tokenizer_is_refused() -> None:
+    """A vocabulary whose image token is not the model's would put images where nobody looks for them."""
+    with pytest.raises(UnsupportedModel, match="img_context_token_id"):
+        Encoder(detect(changed({"img_context_token_id": 5}), "model"))
+
+
 def test_saved_without_vision_it_serves_text() -> None:
     """A checkpoint whose vision part was left out scores text as ever and takes no images."""
     directory = changed(drop="mlp1.")
