@@ -125,7 +125,7 @@ class Reranker:
 
     async def _prepare(self, plans: Sequence[Plan], estimate: int) -> list[Prepared]:
         alone = self._under_way <= 1 or not self._several
-        if alone and estimate <= INLINE_TOKENS:
+        if alone and estimate <= INLINE_TOKENS and not any(plan.images for plan in plans):
             return _prepare_all(plans)
         return await asyncio.get_running_loop().run_in_executor(self._threads, _prepare_all, plans)
 
