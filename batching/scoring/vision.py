@@ -22,6 +22,11 @@ from batching.scoring.tensors import read_tensors
 
 TOWER = re.compile(r"^(model\.)?vision_model\.(vision_model\.)?")
 PROJECTOR = re.compile(r"^(model\.)?mlp1\.")
+KEYS = (
+    "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_channels", "image_size", "patch_size",
+    "hidden_act", "layer_norm_eps",
+)  # fmt: skip
+"""Of vision_config, what the computation depends on."""
 UNREAD = "head."
 """SigLIP's own pooling, which nothing here reads."""
 AT_ONCE = 16
@@ -59,8 +64,7 @@ def two_by_two(patches: Tensor) -> Tensor:
 def load_vision(card: ModelCard, pictures: Pictures, hidden: int, dtype: torch.dtype) -> Vision:
     """The vision part of `card`'s checkpoint on the CPU; `hidden`: the language model's width. Raises UnsupportedModel."""
     said: dict[str, Any] = card.config["vision_config"]
-    config = SiglipVisionConfig(**{key: value for key, value in said.items() if key not in ("torch_dtype", "dtype")})
-    config.vision_use_head = False
+    config = SiglipVisionConfig(**{key: said[key] for key in KEYS if key in said}, vision_use_head=False)
     tower = load_model(card, SiglipVisionModel, config, dtype, tensors=part(folder(card), TOWER))
     width = 4 * config.hidden_size
     projector = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, hidden)).to(dtype)

@@ -162,6 +162,13 @@ def test_a_text_model_refuses_images(document: dict[str, str]) -> None:
         assert client.get("/v1/models").json()["data"][0]["input_modalities"] == ["text"]
 
 
+def test_images_can_be_switched_off() -> None:
+    """With RERANKER_IMAGES off the refusal names the setting."""
+    blind = FakeModel()
+    with TestClient(create_app(settings(images="false"), [blind.served], 0)) as client:
+        assert "images are switched off (RERANKER_IMAGES)" in refusal(ask(client, [{"image": base64_of(ONE)}]))
+
+
 def test_info_tells_that_a_model_reads_images(client: Client) -> None:
     """Callers can find out before they send any."""
     assert client.get("/info").json()["images"] is True
