@@ -20,6 +20,7 @@ from batching.awake import Watch
 from batching.lifeline import Lifeline
 from batching.queue import FAULT, KILL, Queue
 from batching.restart import Action, ChildView, Policy, ended_from_outside, exit_words, next_action
+from batching.types import SHARED_WEIGHTS
 from batching.worker import EXIT_CANNOT_LOAD, WorkerConfig
 from batching.worker_view import WorkerState, WorkerView
 
@@ -147,7 +148,8 @@ class Pool:
         child.started_at, child.killed_for = now, ""
         child.batches_before = int(self.queue.board.slots["batches"][child.slot])
         command = [sys.executable, "-m", "batching.worker", msgspec.json.encode(config).decode()]
-        child.process = subprocess.Popen(command, env={**os.environ, **spec.environment}, pass_fds=(self._lifeline.reading,))
+        shared = {SHARED_WEIGHTS: str(self._directory / "weights")}
+        child.process = subprocess.Popen(command, env={**os.environ, **shared, **spec.environment}, pass_fds=(self._lifeline.reading,))
 
     def _bury(self, child: _Child, worker: WorkerView, code: int, now: float) -> None:
         """The process has ended: take its leases back and decide whether it was a crash in a row."""

@@ -17,6 +17,8 @@ from batching.tiles import Tiles
 
 Int32s = NDArray[np.int32]
 Float32s = NDArray[np.float32]
+SHARED_WEIGHTS = "RERANKD_SHARED_WEIGHTS"
+"""The environment variable by which a pool tells its workers where weights lie that all of them use; without it nothing is shared."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from batching.families.card import ModelCard
 from batching.memory import Memory, host
 from batching.scoring.lanes import memory_errors
 from batching.scoring.load import load_scorer
+from batching.scoring.onednn import share
 from batching.scoring.options import ScoringOptions
 from batching.scoring.scorer import PackedScorer
 from batching.types import Collect, Pack
@@ -83,6 +84,7 @@ def make(options: dict[str, Any]) -> ReadyScorer:
         scorer = load_scorer(asked.card, msgspec.convert(chosen, ScoringOptions))
         scorer.warm_up(WARM_UP_TOKENS)
         scorer.prepare()
+    share.settle()
     if asked.budget_tokens:
         return ReadyScorer(scorer, asked.budget_tokens, [])
     curve = _curve(scorer, asked)

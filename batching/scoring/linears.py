@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from batching.scoring.onednn.share import packed
+
 ROWS_HINT = 2048
 """Rows that the layout is chosen for; it serves all other counts as well."""
 MARGIN = 1.05
@@ -27,7 +29,7 @@ class PrepackedLinear(nn.Module):
     def __init__(self, linear: nn.Linear) -> None:
         super().__init__()
         self.nbytes = linear.weight.nbytes
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach().contiguous(), ROWS_HINT)
+        self.packed = packed(lambda: torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach().contiguous(), ROWS_HINT))
         self.register_buffer("bias", None if linear.bias is None else linear.bias.detach(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -42,9 +44,9 @@ def prepack(base: nn.Module) -> int:
     for module in list(base.modules()):
         for name, child in list(module.named_children()):
             if type(child) is nn.Linear:
-                packed = PrepackedLinear(child)
-                setattr(module, name, packed)
-                moved += packed.nbytes
+                fresh = PrepackedLinear(child)
+                setattr(module, name, fresh)
+                moved += fresh.nbytes
     return moved
 
 
@@ -56,8 +58,8 @@ def is_faster(base: nn.Module) -> bool:
         return False
     largest = max(linears, key=lambda linear: linear.weight.numel())
     x = torch.randn(RACE_ROWS, largest.in_features, dtype=largest.weight.dtype)
-    packed = PrepackedLinear(largest)
-    plain, prepacked = _race(lambda: functional.linear(x, largest.weight, largest.bias), lambda: packed(x))
+    candidate = PrepackedLinear(largest)
+    plain, prepacked = _race(lambda: functional.linear(x, largest.weight, largest.bias), lambda: candidate(x))
     return plain >= MARGIN * prepacked
 
 

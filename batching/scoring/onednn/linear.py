@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from batching.scoring.onednn import weights
+from batching.scoring.onednn.share import packed
 
 ROWS_HINT = 2048
 """Rows that the blocked layout is chosen for; it serves all other counts as well."""
@@ -21,7 +22,7 @@ class PackedLinear:
     def __init__(self, linear: weights.Linear, dtype: torch.dtype, activation: tuple[str, str] = NO_ACTIVATION) -> None:
         weight = linear.weight.to(dtype).contiguous()
         self.nbytes = weight.nbytes
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, ROWS_HINT)
+        self._weight = packed(lambda: torch.ops.mkldnn._reorder_linear_weight(weight, ROWS_HINT))
         self._bias = linear.bias.to(dtype).contiguous()
         self._activation, self._algorithm = activation
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from batching.scoring.onednn import weights
 from batching.scoring.onednn.linear import ROWS_HINT
 from batching.scoring.onednn.scratch import Scratch
+from batching.scoring.onednn.share import packed
 
 _MIDDLE = 128
 _LIMIT = 127
@@ -29,7 +30,7 @@ class QuantisedLinear:
         weight = linear.weight.float() if factors is None else linear.weight.float() * factors
         step = weight.abs().amax(1).clamp_min(_TINY) / _LIMIT
         rounded = torch.round(weight / step.unsqueeze(1)).to(torch.int8)
-        self._weight = torch.ops.onednn.qlinear_prepack(rounded, [ROWS_HINT, rounded.shape[1]])
+        self._weight = packed(lambda: torch.ops.onednn.qlinear_prepack(rounded, [ROWS_HINT, rounded.shape[1]]))
         self._steps, self._zeros, self._zero = step, torch.zeros(len(step), dtype=torch.int32), zero
         self.bias = linear.bias.float()
         self.nbytes = rounded.nbytes + 12 * len(step)
