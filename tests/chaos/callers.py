@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -41,6 +42,8 @@ WORDS = [
     "copper",
     "table",
 ]
+BEAT_S = 0.02
+TOTAL = re.compile(r"total;dur=([\d.]+)")
 PATIENCE_S = 40.0
 """An answer that takes longer never came."""
 
@@ -94,6 +97,7 @@ class Tally:
         self.outcomes: Counter[str] = Counter()
         self.right: list[tuple[str, float, float]] = []
         self.refused: list[float] = []
+        self.refused_inside: list[float] = []
         self.closed: list[tuple[float, float]] = []
         self.wrong: list[str] = []
         self.unanswered = 0
@@ -111,6 +115,8 @@ class Tally:
         elif answer.status in allowed and says_why(answer):
             if answer.status == 429:
                 self.refused.append(took)
+                if found := TOTAL.search(answer.headers.get("server-timing", "")):
+                    self.refused_inside.append(float(found[1]) / 1e3)
         else:
             self.wrong.append(f"{kind}: {answer.status} {answer.body[:300]!r}")
 
@@ -145,19 +151,23 @@ def by_status(tally: Tally) -> str:
 
 
 class Pulse:
-    """How long this machine's longest pause was while the block ran: a virtual machine may stand still, and then no time limit means anything."""
+    """How long this machine's longest pause was while the block ran: a virtual machine may stand still, and then no time limit means anything.
+
+    `late`: seconds that each beat of the callers' own event loop came late, which every time that they measure may contain.
+    """
 
     def __enter__(self) -> Pulse:
-        self.longest_s = 0.0
+        self.longest_s, self.late = 0.0, list[float]()
         self._task = asyncio.ensure_future(self._beat())
         return self
 
     async def _beat(self) -> None:
         last = time.monotonic()
         while True:
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(BEAT_S)
             last, before = time.monotonic(), last
             self.longest_s = max(self.longest_s, last - before)
+            self.late.append(last - before - BEAT_S)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._task.cancel()

@@ -37,6 +37,7 @@ def run(seconds: float, seed: int = 0) -> Report:
         report.tell("of their time the workers scored, over capacity", f"{worked_s / took / WORKERS:.0%}")
         report.tell("accepted, refused over capacity", f"{len(over.right):,}, {len(over.refused):,}")
         _tell_times(report, full, over)
+        report.tell("p99 of how late the callers' own event loop was, ms", 1e3 * p99(pulse.late))
         watch.tell(report, share=0.05)
         for name, tally in (("at capacity", full), ("over capacity", over)):
             report.tell(name, "")
@@ -57,6 +58,7 @@ def _tell_times(report: Report, full: Tally, over: Tally) -> None:
     what = "p99 of accepted requests, s, against that at capacity"
     report.timed(what, f"{accepted:.3f}, {at_capacity:.3f}", "<= 2 times", accepted <= 2 * at_capacity)
     report.timed("p99 of a refusal, ms", 1e3 * p99(over.refused), "<= 20", p99(over.refused) <= 0.020)
+    report.tell("the same by the service's own clock (Server-Timing)", 1e3 * p99(over.refused_inside))
     for name, tally in (("at capacity", full), ("over capacity", over)):
         report.raw[f"{name}: seconds of right answers"] = [round(took, 4) for took in tally.seconds("good")]
         report.raw[f"{name}: seconds of refusals"] = [round(took, 4) for took in tally.refused]
