@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from ops import readme_models
 from service.settings_table import markdown
 
 README = Path(__file__).parent.parent / "README.md"
@@ -12,7 +13,8 @@ README = Path(__file__).parent.parent / "README.md"
 
 def generated(text: str) -> str:
     """The README with its generated parts made anew."""
-    return replace(text, "settings", markdown())
+    models = readme_models.table(readme_models.BENCHMARKS.read_text())
+    return replace(replace(text, "settings", markdown()), "models", models)
 
 
 def replace(text: str, name: str, body: str) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import re
 import sys
+import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +51,23 @@ def address() -> Iterator[str]:
     command = [sys.executable, "-m", "service", "serve", "--model", "starter", "--port", str(port), "--workers", "2", "--replicas", "2"]
     with Service(command=[*command, "--log-level", "warning", "--runtime-dir", "{base}"], port=port, workers=2) as service:
         yield service.address
+
+
+def test_the_readmes_answer_is_the_services(address: str) -> None:
+    """What the README's curl sends is answered as printed there: the order, and scores to a thousandth (processors round differently)."""
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    asked = re.search(r"curl -s http://127.0.0.1:8000/rerank .*? -d '(\{.*?\})'\n```", readme, re.S)
+    printed = re.search(r"<!-- answer.*?```json\n(\{.*?\})\n```", readme, re.S)
+    assert asked
+    assert printed
+    call = urllib.request.Request(f"{address}/rerank", asked[1].encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(call, timeout=60) as answered:
+        found, told = json.load(answered), json.loads(printed[1])
+    assert [one["index"] for one in found["results"]] == [one["index"] for one in told["results"]]
+    for one, shown in zip(found["results"], told["results"], strict=True):
+        assert one["relevance_score"] == pytest.approx(shown["relevance_score"], abs=1e-3)
+    changing = {"id", "created", "results"}
+    assert {name: part for name, part in found.items() if name not in changing} == {n: p for n, p in told.items() if n not in changing}
 
 
 def test_int8_over_http() -> None:
