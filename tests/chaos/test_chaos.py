@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.chaos import fairness, faults, fuzz, kills, overload, proxy, soak, soak_model
+from tests.chaos import fairness, faults, fuzz, kills, overload, proxy, render, soak, soak_model
 from tests.chaos.report import Report
 from tests.chaos.watch import BLOCKS, LEAST, trend
 
@@ -81,3 +83,31 @@ def test_a_slope_is_told_as_it_is() -> None:
     assert moved
     assert moved.slope == pytest.approx(0.01, rel=0.02)
     assert trend(noisy[: 4 * BLOCKS - 1]) is None
+
+
+def test_what_is_kept_becomes_a_section(tmp_path: Path) -> None:
+    """Each line of a table stands in the document with its limit and verdict; a second time it is replaced, and what is around it stays."""
+    document, report = tmp_path / "FIGURES.md", Report("proxy: two hosts")
+    document.write_text("# Figures\n\n## Chaos and soak\n\noutdated\n\n## Parity\n\nkept\n")
+    report.must("failed calls", 0, "0", ok=True)
+    report.timed("p99, s", 2.5, "<= 2", ok=False)
+    report.stood_still(0.1)
+    report.save(tmp_path / "runs", "proxy", render.about("python -m tests.chaos --stage proxy", "the machine was busy"))
+    for _ in range(2):
+        render.main(str(tmp_path / "runs"), str(document))
+        text = document.read_text()
+        assert text.count("| failed calls | 0 | 0 | ok |\n| p99, s | 2.5 | <= 2 | BROKEN |\n") == 1
+        assert "outdated" not in text
+        assert text.startswith("# Figures\n\n## Chaos and soak\n\n")
+        assert text.endswith("\n\n## Parity\n\nkept\n")
+    assert report.broken == ["proxy: two hosts: p99, s: 2.5, not <= 2"]
+
+
+def test_limits_of_time_are_not_judged_on_a_machine_that_stood_still() -> None:
+    """They are told as such and not as kept; what must hold anyway is still broken."""
+    report = Report("x")
+    report.timed("p99, s", 2.5, "<= 2", ok=False)
+    report.must("wrong", 1, "0", ok=False)
+    report.stood_still(60.0)
+    assert [line.verdict for line in report.lines[:2]] == ["not judged: the machine stood still", "BROKEN"]
+    assert len(report.broken) == 1
