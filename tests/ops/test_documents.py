@@ -36,3 +36,12 @@ def test_links_lead_somewhere(name: str) -> None:
     """Relative links are files."""
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (OPS / name).read_text())
     assert [link for link in links if not (OPS / link).exists()] == []
+
+
+def test_what_benchmarks_lists_is_there() -> None:
+    """Every line of the table at the top names a command and leads to a section."""
+    text = (ROOT / "BENCHMARKS.md").read_text()
+    sections = [re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^## (.+)$", text, re.MULTILINE)]
+    listed = re.findall(r"^\| \[[^]]+\]\(#([^)]+)\)[^|]*\| `[^`]+`", text, re.MULTILINE)
+    assert len(listed) > 4
+    assert set(listed) <= set(sections)
