@@ -24,6 +24,8 @@ PLACE = "0000"
 LOST = -signal.SIGKILL
 """Taken for the exit code of a child whose nursery was not there any more to tell it: most likely both were killed."""
 WAIT_S = 0.01
+TELL_S = 0.5
+"""For a nursery to say how a child ended; it takes a moment where it is not busy opening a model."""
 SUPPORTED = sys.platform == "linux"
 
 
@@ -123,6 +125,7 @@ class Child:
     def __init__(self, brood: _Brood) -> None:
         self._brood = brood
         self._watch: int | None = None
+        self._ended_at = 0.0
         self.pid: int | None = None
         self.returncode: int | None = None
 
@@ -145,7 +148,16 @@ class Child:
             self._brood.read()
             if self.returncode is None and self._brood.gone:
                 self._look_alone()
+            elif self.returncode is None and self.pid is not None and not self._lives(self.pid):
+                self._untold()
         return self.returncode
+
+    def _untold(self) -> None:
+        """It has ended, and its nursery has not said so: one that goes on not saying it stands still, and is no use."""
+        now = time.monotonic()
+        self._ended_at = self._ended_at or now
+        if now - self._ended_at > TELL_S:
+            self._brood.kill()
 
     def _look_alone(self) -> None:
         """Its nursery is gone: what was not born never will be, and of the others only whether they live can be seen."""

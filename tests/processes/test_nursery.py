@@ -69,6 +69,19 @@ def test_children_outlive_their_nursery_and_are_still_watched() -> None:
     assert service.left_behind() == []
 
 
+def test_a_nursery_that_stands_still_hides_no_death() -> None:
+    """It does not say that its child was killed: that is noticed all the same, and the successor comes from a new nursery."""
+    with Service(scorers(), workers=2) as service:
+        victim, old = service.http_processes()[0], service.nursery()
+        old.send_signal(signal.SIGSTOP)
+        victim.kill()
+        service.until(lambda: bool({one.pid for one in service._children("service.http_nursery")} - {old.pid}), 10.0)
+        service.until(service.is_ready)
+        assert asyncio.run(ask(service.address, body=asked("what", ["one"]))).status == 200
+        assert service.stop() == 0
+    assert service.left_behind() == []
+
+
 def test_a_successor_is_there_at_once_and_shares_the_tokenizer() -> None:
     """No second opening: a killed process is replaced within a moment, and most of each one's memory is common."""
     with Service(scorers(), workers=2) as service:
