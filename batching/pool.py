@@ -133,7 +133,8 @@ class Pool:
         elif action is Action.GIVE_UP:
             self._set(child, "state", WorkerState.FAILED)
             self.queue.board.slots["crash_loops"][child.slot] += 1
-            logger.error("worker %d is given up after %d crashes in a row: %s", child.slot, child.crashes, worker.reason)
+            after = "" if child.refused else f" after {child.crashes} crashes in a row"
+            logger.error("worker %d is given up%s: %s", child.slot, after, worker.reason)
 
     def _spawn(self, child: _Child, now: float) -> None:
         spec = child.spec
@@ -167,7 +168,8 @@ class Pool:
         self._set(child, "idle", 0)
         self._set(child, "forward_started", 0.0)
         self._set(child, "state", WorkerState.STARTING)
-        if code == EXIT_CANNOT_LOAD:
+        child.refused = code == EXIT_CANNOT_LOAD
+        if child.refused:
             child.crashes = max(child.crashes, self._policy.max_crashes)
             return
         reason = f"worker {child.slot} ended with {exit_words(code)}" + (f" ({child.killed_for})" if child.killed_for else "")
