@@ -51,6 +51,8 @@ class _Child:
         self.crashes = self.batches_before = 0
         self.was_ready = False
         self.killed_for, self.killed_at = "", 0.0
+        self.refused = False
+        """Whether its last process said itself that it can't be loaded."""
 
     def view(self, worker: WorkerView, now: float, watched_s: float) -> ChildView:
         """`watched_s`: how long it has been looked at without a gap; silence before that says nothing."""
