@@ -42,6 +42,10 @@ DECODER = ENCODER | {
     "hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "num_key_value_heads": 4, "bos_token_id": 2, "eos_token_id": 3,
 }  # fmt: skip
 MODERN = ENCODER | {"bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
+DISTILBERT = {
+    "vocab_size": VOCABULARY, "dim": 384, "n_layers": 6, "n_heads": 12, "hidden_dim": 1536, "max_position_embeddings": 1026,
+    "pad_token_id": 1,
+}  # fmt: skip
 DEBERTA = ENCODER | {
     "relative_attention": True, "position_buckets": 256, "pos_att_type": ["p2c", "c2p"], "share_att_key": True,
     "norm_rel_ebd": "layer_norm", "position_biased_input": False, "type_vocab_size": 0,
@@ -52,13 +56,18 @@ BODIES: dict[str, tuple[str, dict[str, Any], bool]] = {
     "electra": ("ElectraConfig", ENCODER | {"embedding_size": 384}, False),
     "modernbert": ("ModernBertConfig", MODERN, False),
     "gte": ("GteConfig", ENCODER, False),
+    "albert": ("AlbertConfig", ENCODER | {"embedding_size": 128}, False),
+    "distilbert": ("DistilBertConfig", DISTILBERT, False),
     "deberta-v2": ("DebertaV2Config", DEBERTA, False),
     "nemotron": ("LlamaConfig", DECODER | {"is_causal": False}, False),
     "qwen2": ("Qwen2Config", DECODER, True),
     "qwen3": ("Qwen3Config", DECODER | {"head_dim": 64}, True),
+    "llama": ("LlamaConfig", DECODER, True),
+    "mistral": ("MistralConfig", DECODER | {"sliding_window": None}, True),
     "gemma": ("GemmaConfig", DECODER | {"head_dim": 64, "num_key_value_heads": 1}, True),
 }
-"""Name, config class, its fields, causal."""
+"""Name, config class, its fields, causal. A body stands for its families: xlm-roberta also for jina-v2, modernbert for module chains,
+llama for layerwise MiniCPM, mistral for the large ctxl, qwen2 for mxbai-v2, qwen3 for zerank, ctxl and jina-v3 too."""
 
 
 def lengths_of(tokens: int, seed: int = 7) -> np.ndarray:
