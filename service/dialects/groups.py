@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from service.dialects import options
 from service.dialects.body import Body
-from service.schemas import RerankRequest
+from service.schemas import Picture, RerankRequest
 
 Place = tuple[int, int]
 """Where a pair's score is found: which result, which document of it."""
@@ -30,3 +30,14 @@ def group(body: Body, pairs: Sequence[tuple[str, str]], named: str) -> tuple[tup
         origins[number].append(origin)
     requests = (options.request(body, query, documents[number]) for query, number in numbers.items())
     return tuple(msgspec.structs.replace(one, named=named, numbers=found) for one, found in zip(requests, origins, strict=True)), places
+
+
+def illustrate(requests: tuple[RerankRequest, ...], places: Sequence[Place], images: Mapping[int, Picture]) -> tuple[RerankRequest, ...]:
+    """The requests of `group` with the images of some pairs, by the pair's number."""
+    if not images:
+        return requests
+    found: list[dict[int, Picture]] = [{} for _ in requests]
+    for pair, picture in images.items():
+        number, place = places[pair]
+        found[number][place] = picture
+    return tuple(msgspec.structs.replace(one, images=own or None) for one, own in zip(requests, found, strict=True))

@@ -13,13 +13,13 @@ from typing import Any
 import msgspec
 
 from batching.errors import InvalidRequest
-from service.dialects import options
+from service.dialects import options, pictures
 from service.dialects.answers import complete, numbers
 from service.dialects.body import Body
 from service.dialects.fields import check_count, wrong
-from service.dialects.groups import Place, group
+from service.dialects.groups import Place, group, illustrate
 from service.dialects.nouns import Answer, Call, Decoded, Dialect
-from service.schemas import RerankResult
+from service.schemas import Picture, RerankResult
 
 _NAMES = (("text_1", "text_2"), ("data_1", "data_2"), ("queries", "documents"), ("queries", "items"))
 
@@ -55,7 +55,8 @@ class ScoreAnswer(msgspec.Struct, kw_only=True):
 def decode(body: Body, call: Call) -> Decoded:
     """Read two sides of pairs; raises InvalidRequest, TooLarge."""
     first, second = next((pair for pair in _NAMES if all(getattr(body, field) is not None for field in pair)), _NAMES[0])
-    left, right = _texts(getattr(body, first), first), _texts(getattr(body, second), second)
+    images: dict[int, Picture] = {}
+    left, right = _texts(getattr(body, first), first), _texts(getattr(body, second), second, images)
     for index, query in enumerate(left):
         if not query.strip():
             raise InvalidRequest(f"{first}[{index}]: must not be empty or be only whitespace", first)
@@ -64,21 +65,25 @@ def decode(body: Body, call: Call) -> Decoded:
     check_count(len(right), second, call.max_documents)
     named = f"{second}[{{}}]" if isinstance(getattr(body, second), list) else second
     requests, places = group(body, list(zip(left * len(right) if len(left) == 1 else left, right, strict=True)), named)
-    return Decoded(requests, partial(_encode, places=places, raw=options.wants_raw(body)))
+    return Decoded(illustrate(requests, places, images), partial(_encode, places=places, raw=options.wants_raw(body)))
 
 
-def _texts(value: Any, field: str) -> list[str]:
+def _texts(value: Any, field: str, images: dict[int, Picture] | None = None) -> list[str]:
+    """One side's texts; its images are put into `images` by place, where this side may have any."""
     if value is None:
         raise InvalidRequest(f"{field}: required, a string or an array of strings", field)
     if not isinstance(value, list):
-        return [_text(value, field)]
+        return [_text(value, field, 0, images)]
     if not value:
         raise InvalidRequest(f"{field}: must not be empty", field)
-    return [_text(item, f"{field}[{index}]") for index, item in enumerate(value)]
+    return [_text(item, f"{field}[{index}]", index, images) for index, item in enumerate(value)]
 
 
-def _text(item: Any, field: str) -> str:
+def _text(item: Any, field: str, index: int, images: dict[int, Picture] | None) -> str:
     if isinstance(item, dict):
+        if images is not None and pictures.may_be(item) and (seen := pictures.read(item, field)):
+            images[index] = seen[1]
+            return seen[0]
         item, field = item.get("text"), f"{field}.text"
     if not isinstance(item, str):
         raise wrong(field, "a string", item)

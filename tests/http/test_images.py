@@ -106,6 +106,21 @@ def test_dialects_with_images(client: Client, model: SeeingModel, path: str, bod
     assert model.encoder.tiles == [[0, 5]]
 
 
+@pytest.mark.parametrize("queries", ["q", ["q", "other", "q"]])
+def test_vllm_score_takes_images_on_the_second_side(client: Client, model: SeeingModel, queries: Any) -> None:
+    """Pairs with an image keep it when they are grouped by their query, and scores come back in the order of the pairs."""
+    data = {"content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64," + base64_of(FIVE)}}]}
+    answer = client.post("/score", json={"model": "m", "data_1": queries, "data_2": ["a", {"image": base64_of(ONE)}, data]})
+    assert answer.status_code == 200, answer.text
+    assert model.encoder.tiles == ([[0, 1, 5]] if queries == "q" else [[0, 5], [1]])
+    assert [one["index"] for one in answer.json()["data"]] == [0, 1, 2]
+    single = client.post("/score", json={"model": "m", "text_1": "q", "text_2": data})
+    assert single.status_code == 200, single.text
+    assert model.encoder.tiles[-1] == [5]
+    seen = client.post("/score", json={"model": "m", "text_1": {"image": base64_of(ONE)}, "text_2": "a"})
+    assert "text_1" in refusal(seen)
+
+
 def test_equal_texts_with_different_images_are_not_one_document(client: Client, model: SeeingModel) -> None:
     """Repeats are told apart by their images."""
     answer = ask(client, [{"image": base64_of(ONE)}, {"image": base64_of(FIVE)}, "", {"image": base64_of(ONE)}])
