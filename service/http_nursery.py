@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 import os
 import select
 import signal
@@ -63,8 +62,7 @@ class _Models:
             self.opened = http_process.open_models(self._plan)
         except StartError as error:
             self.opened = error
-        gc.collect()
-        gc.freeze()  # else the collector would write to shared pages
+        http_process.settle()  # else the collector would write to shared pages
         with contextlib.suppress(AttributeError):  # not every C library has it
             ctypes.CDLL(None).malloc_trim(0)  # what opening took for a while is not shared out in pieces
 

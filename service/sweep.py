@@ -45,4 +45,8 @@ _sweeps: WeakKeyDictionary[asyncio.AbstractEventLoop, Sweep] = WeakKeyDictionary
 
 def sweep() -> Sweep:
     """The running event loop's."""
-    return _sweeps.setdefault(asyncio.get_running_loop(), Sweep())
+    loop = asyncio.get_running_loop()
+    found = _sweeps.get(loop)
+    if found is None:
+        found = _sweeps[loop] = Sweep()
+    return found

@@ -31,6 +31,15 @@ def test_an_http_process_is_light() -> None:
     assert int(out[1]) < 200_000_000
 
 
+def test_the_collector_leaves_alone_what_stays() -> None:
+    """Once an HTTP process is made, a full collection looks at next to nothing, so that no request waits for one."""
+    probe = PROBE + "import gc\nprint(len(gc.get_objects()))\nservice.http_process.settle()\nprint(len(gc.get_objects()))"
+    out = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True, timeout=60).stdout.split()
+    before, after = int(out[-2]), int(out[-1])
+    assert before > 30_000
+    assert after < before / 30
+
+
 def test_the_command_line_is_quick_and_light() -> None:
     """`--help` imports neither torch nor the server."""
     probe = "import sys\nfrom service.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\nprint([n for n in ('torch', 'litestar', 'numpy') if n in sys.modules])"
