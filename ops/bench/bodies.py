@@ -2,7 +2,7 @@
 
     python -m ops.bench.bodies [--dtype float32] [--threads 1] [--tokens 12000]
 
-Random weights in small real shapes (hidden size 384 to 512, 6 to 8 layers): ratios carry over to larger ones, rates do not. Both sides
+Random weights in small real shapes (hidden size 384 to 512, 4 layers): ratios carry over to larger ones, rates do not. Both sides
 get the same token ids; the padded side is transformers' own modules with SDPA on batches of 32, sorted by length.
 """
 
@@ -35,15 +35,15 @@ from batching.types import Pack
 BATCH = 32
 VOCABULARY = 8000
 ENCODER: dict[str, Any] = {
-    "vocab_size": VOCABULARY, "hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1536,
+    "vocab_size": VOCABULARY, "hidden_size": 384, "num_hidden_layers": 4, "num_attention_heads": 12, "intermediate_size": 1536,
     "max_position_embeddings": 1026, "pad_token_id": 1,
 }  # fmt: skip
 DECODER = ENCODER | {
-    "hidden_size": 512, "num_hidden_layers": 8, "num_attention_heads": 8, "num_key_value_heads": 4, "bos_token_id": 2, "eos_token_id": 3,
+    "hidden_size": 512, "num_hidden_layers": 4, "num_attention_heads": 8, "num_key_value_heads": 4, "bos_token_id": 2, "eos_token_id": 3,
 }  # fmt: skip
 MODERN = ENCODER | {"bos_token_id": 2, "eos_token_id": 3, "cls_token_id": 2, "sep_token_id": 3}
 DISTILBERT = {
-    "vocab_size": VOCABULARY, "dim": 384, "n_layers": 6, "n_heads": 12, "hidden_dim": 1536, "max_position_embeddings": 1026,
+    "vocab_size": VOCABULARY, "dim": 384, "n_layers": 4, "n_heads": 12, "hidden_dim": 1536, "max_position_embeddings": 1026,
     "pad_token_id": 1,
 }  # fmt: skip
 DEBERTA = ENCODER | {
@@ -161,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16"))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--tokens", type=int, default=12_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--bodies", default=",".join(BODIES))
     asked = parser.parse_args(arguments)
     torch.set_num_threads(asked.threads)
