@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from batching.errors import SettingError
 from batching.scoring.batch import Batch, Forward
 from batching.scoring.compiled import Regions, set_cache_directories
+from batching.scoring.drift import DRIFT, worst_row
 from batching.scoring.fused import FusedForward, available, unsupported
 from batching.scoring.graphs import Graph, GraphedForward, cuda_graphs
 from batching.scoring.layout import Layout
@@ -29,9 +30,8 @@ PROBE_TOKENS = 4096
 PROBE_LENGTH = 64
 PROBES = 5
 MARGIN = 1.02
-DRIFT = 0.25
-"""Largest difference of a compiled body to the plain one, in units of the values' spread; of a fused one, root mean square."""
 FLOAT8_DRIFT = 0.5
+"""What float8 may be apart from half precision."""
 
 
 def fuse(base: PreTrainedModel, kernel: Kernel, dtype: torch.dtype, offset: int, options: ScoringOptions) -> Forward | None:
@@ -48,21 +48,16 @@ def fuse(base: PreTrainedModel, kernel: Kernel, dtype: torch.dtype, offset: int,
     set_cache_directories()
     try:
         fused = FusedForward(base, float8=options.dtype == "float8")
-        apart = _apart(fused, PackedForward(base, kernel.name), probe(base.device, kernel, PROBE_TOKENS, PROBE_LENGTH, offset))
+        batch = probe(base.device, kernel, PROBE_TOKENS, PROBE_LENGTH, offset)
+        with torch.inference_mode():
+            apart = worst_row(fused.hidden(batch), PackedForward(base, kernel.name).hidden(batch))
     except Exception as error:  # noqa: BLE001  compilers fail in many ways; each leaves the model's own modules
         logger.warning("no fused forward: %s: %s", type(error).__name__, str(error).partition("\n")[0])
         return None
-    if not apart <= (DRIFT if options.dtype != "float8" else FLOAT8_DRIFT):
+    if not apart <= (FLOAT8_DRIFT if options.dtype == "float8" else DRIFT):
         logger.warning("no fused forward: it differs from the model's own modules by %.2g of the spread", apart)
         return None
     return fused if options.graphs == "off" else GraphedForward(fused, kernel, offset, cuda_graphs())
-
-
-@torch.inference_mode()
-def _apart(forward: Forward, plain: Forward, batch: Batch) -> float:
-    """The root mean square difference of hidden states, in units of the values' spread."""
-    want = plain.hidden(batch).float()
-    return float((forward.hidden(batch).float() - want).square().mean().sqrt() / want.std().clamp_min(1e-6))
 
 
 def speed_up(
@@ -94,7 +89,7 @@ def compile_blocks(forward: PackedForward, regions: Regions, kernel: Kernel, off
             plain, plain_s = _timed(forward, batch)
             forward.regions = regions
             compiled, compiled_s = _timed(forward, batch)
-        apart = float((compiled - plain).abs().max() / plain.std().clamp_min(1e-6))
+        apart = worst_row(compiled, plain)
         if forward.regions is None:
             raise RuntimeError("the compiler gave up")
     except Exception as error:  # noqa: BLE001  compilers fail in many ways; each leaves the plain blocks

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from batching.scoring.batch import Batch, Forward, RowRead, read_rows
 from batching.scoring.buckets import TOKENS, Bucket, bucket_of, fill_bucket, parts_of
+from batching.scoring.drift import DRIFT, worst_row
 from batching.scoring.layout import Layout
 from batching.scoring.segments import How, Kernel, Segments
 from batching.types import Int32s
@@ -26,8 +27,6 @@ logger = logging.getLogger("rerankd.worker")
 CAPTURE_AT = 2
 MOST = 96
 """Graphs kept; each takes some memory of the device's for its launches."""
-DRIFT = 0.25
-"""Largest difference to the plain forward, in units of the values' spread."""
 
 
 class Ungraphable(RuntimeError):
@@ -153,9 +152,9 @@ class GraphedForward:
         """Capture `bucket` and hold it against the plain forward's result. The one place that waits for the device."""
         try:
             captured = self._capture(bucket, batch, block, plain)
-            apart = (captured.run(block)[: len(plain)].float() - plain.float()).abs().max() / plain.float().std().clamp_min(1e-6)
-            if not float(apart) <= DRIFT:
-                raise Ungraphable(f"a replay differs from the plain forward by {float(apart):.3g} of the spread")
+            apart = worst_row(captured.run(block)[: len(plain)], plain)
+            if not apart <= DRIFT:
+                raise Ungraphable(f"a replay differs from the plain forward by {apart:.3g} of the spread")
         except RuntimeError as error:
             self.trouble = str(error).partition("\n")[0]
             logger.warning("no more CUDA graphs are captured: %s", self.trouble)

@@ -24,10 +24,16 @@ def near(got: Rows, want: Rows, bound: float) -> None:
     """Values within `bound` of their size; float8 rows within one step of theirs."""
     size = float(want.values.float().abs().max())
     assert float((got.values.float() - want.values.float()).abs().max()) <= bound * size
-    if want.quantised is not None and want.scales is not None and got.quantised is not None and got.scales is not None:
-        ours, theirs = got.quantised.float() * got.scales, want.quantised.float() * want.scales
-        assert bool(((ours - theirs).abs() <= theirs.abs() / 8 + want.scales * 2**-8).all())
-        assert float((ours - theirs).norm() / theirs.norm()) < 0.01
+    if want.quantised is not None:
+        near8(got, want)
+
+
+def near8(got: Rows, want: Rows) -> None:
+    """float8 rows within one step of each other, and nearly all the same."""
+    assert want.quantised is not None and want.scales is not None and got.quantised is not None and got.scales is not None
+    ours, theirs = got.quantised.float() * got.scales, want.quantised.float() * want.scales
+    assert bool(((ours - theirs).abs() <= theirs.abs() / 8 + want.scales * 2**-8).all())
+    assert float((ours - theirs).norm() / theirs.norm()) < 0.01
 
 
 @pytest.mark.parametrize("dtype", HALF)
@@ -49,10 +55,8 @@ def test_row_kernels(dtype: torch.dtype, float8: bool, width: int, cuda: torch.d
     x, residual = made(77, width), made(77, width)
     near(triton.add_norm(x, residual, norm), plain.add_norm(x, residual, norm), HALF[dtype])
     if float8:
-        for gelu in (False, True):
-            got = triton.quantised(x * 3, gelu=gelu)
-            want = Rows(x, *quantise_rows(torch.nn.functional.gelu((x * 3).float(), approximate="tanh") if gelu else (x * 3).float()))
-            near(Rows(x, got.quantised, got.scales), want, 0)
+        near8(triton.gelu(x * 3), plain.gelu(x * 3))
+        near8(Rows(x, *triton.float8_rows(x)), Rows(x, *quantise_rows(x)))
 
 
 @pytest.mark.parametrize("dtype", HALF)
@@ -70,8 +74,9 @@ def test_attention(dtype: torch.dtype, head: int, cuda: torch.device) -> None:
         (mix[:, 0], Spans(offsets, offsets, max(lengths), max(lengths))),
         (mix[: len(few) - 1, 0], Spans(few, real, 1, max(lengths))),
     ):
-        got, want = (one.attend(q, mix[:, 1], mix[:, 2], spans, head**-0.5) for one in (triton, plain))
+        got, want = (one.attend(q, mix[:, 1], mix[:, 2], spans, head**-0.5).values for one in (triton, plain))
         assert float((got.float() - want.float()).abs().max()) <= 2 * HALF[dtype]
+        near8(*(one.attend(q, mix[:, 1], mix[:, 2], spans, head**-0.5, 0.2) for one in (triton, plain)))
 
 
 @pytest.mark.parametrize("name", ["xlm-roberta", "bert", "bi-encoder mean"])

@@ -59,7 +59,8 @@ class FusedForward:
         self._tables = tables_of(own.embeddings)
         self._heads, self._width = own.heads, own.layers[0].query.weight.shape[0]
         fit = float8 and all(fits_shape(one.weight) for one in (own.layers[0].query, own.layers[0].up, own.layers[0].down))
-        self._layers = tuple(layer_of(layer, float8=fit) for layer in own.layers)
+        norms = [own.embeddings.norm, *(layer.norm for layer in own.layers)]
+        self._layers = tuple(layer_of(layer, before, float8=fit) for layer, before in zip(own.layers, norms, strict=False))
         self._scale = (self._width // self._heads) ** -0.5
 
     def fill(self, tokens: int) -> int:
@@ -86,7 +87,7 @@ class FusedForward:
         count = len(picked)
         singles = torch.arange(count + 1, device=offsets.device, dtype=torch.int32)
         spans = Spans(singles, offsets, 1, batch.segments.longest or batch.layout.longest)
-        mixed = self._passes.attend(self._split(q), self._split(kv[:, :width]), self._split(kv[:, width:]), spans, self._scale)
+        mixed = self._passes.attend(self._split(q), self._split(kv[:, :width]), self._split(kv[:, width:]), spans, self._scale, last.step)
         return self._finish(mixed, few, last).values.float()
 
     def weights_bytes(self) -> int:
@@ -102,24 +103,24 @@ class FusedForward:
         for layer in layers:
             mix = self._linear(x, layer.mix)
             q, k, v = (self._split(mix[:, width * number : width * (number + 1)]) for number in range(3))
-            x = self._finish(self._passes.attend(q, k, v, spans, self._scale), x, layer)
+            x = self._finish(self._passes.attend(q, k, v, spans, self._scale, layer.step), x, layer)
         return x
 
-    def _finish(self, mixed: Tensor, x: Rows, layer: Layer) -> Rows:
+    def _finish(self, mixed: Rows, x: Rows, layer: Layer) -> Rows:
         """All of a layer behind its attention."""
-        x = self._passes.add_norm(self._linear(self._passes.quantised(mixed), layer.output), x.values, layer.attention_norm)
+        x = self._passes.add_norm(self._linear(mixed, layer.output), x.values, layer.attention_norm)
         return self._passes.add_norm(self._linear(self._raised(x, layer.up), layer.down), x.values, layer.norm)
 
     def _raised(self, x: Rows, up: Product) -> Rows:
         """GELU behind the product, inside it where it is no float8 one."""
         if up.scale is not None:
-            return self._passes.quantised(self._linear(x, up), gelu=True)
+            return self._passes.gelu(self._linear(x, up))
         return Rows(torch._addmm_activation(up.bias, x.values, up.weight.t(), use_gelu=True))
 
     def _linear(self, x: Rows, product: Product) -> Tensor:
         if product.scale is None or x.quantised is None or x.scales is None:
             return torch.addmm(product.bias, x.values, product.weight.t())
-        return self._product(x.quantised, product.weight, x.scales, product.scale, product.bias, x.values.dtype)
+        return self._product(x.quantised, product.weight, x.scales, product.scale, product.bias, product.bias.dtype)
 
     def _split(self, x: Tensor) -> Tensor:
         """[T, H] as [T, heads, D], whatever its rows' stride."""

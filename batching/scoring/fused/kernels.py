@@ -14,13 +14,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from batching.scoring.float8 import FLOAT8, quantise_rows
+from batching.scoring.float8 import FLOAT8, LARGEST, quantise_rows
 from batching.scoring.fused.weights import Norm, Tables
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """`values` [T, H] in half precision; `quantised` e4m3 [T, H] with `scales` float32 [T, 1], where float8 is asked for."""
+    """`values` [T, H] in half precision; `quantised` e4m3 [T, H] with `scales` float32 [T, 1], where float8 is asked for.
+
+    Rows that only a float8 product reads have no others: their `values` are `quantised`.
+    """
 
     values: Tensor
     quantised: Tensor | None = None
@@ -50,12 +53,15 @@ class Passes(Protocol):
         """LayerNorm of x + residual, [T, H]."""
         ...
 
-    def quantised(self, x: Tensor, *, gelu: bool = False) -> Rows:
-        """Rows for a float8 product, behind the tanh GELU if asked; for others `x` as it is."""
+    def gelu(self, x: Tensor) -> Rows:
+        """Rows for a float8 product behind the tanh GELU."""
         ...
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, spans: Spans, scale: float) -> Tensor:
-        """Full attention inside sequences; q [Tq, heads, D], k and v [Tk, heads, D] of any row stride to [Tq, heads * D]."""
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, spans: Spans, scale: float, step: float | None = None) -> Rows:
+        """Full attention inside sequences; q [Tq, heads, D], k and v [Tk, heads, D] of any row stride to [Tq, heads * D].
+
+        `step`: rows for a float8 product, all of this scale.
+        """
         ...
 
 
@@ -75,11 +81,12 @@ class Plain:
         """See `Passes`."""
         return self._finish(_norm(x.float() + residual.float(), norm), x.dtype)
 
-    def quantised(self, x: Tensor, *, gelu: bool = False) -> Rows:
+    def gelu(self, x: Tensor) -> Rows:
         """See `Passes`."""
-        return self._finish(functional.gelu(x.float(), approximate="tanh") if gelu else x.float(), x.dtype)
+        quantised, scales = quantise_rows(functional.gelu(x.float(), approximate="tanh"))
+        return Rows(quantised, quantised, scales)
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, spans: Spans, scale: float) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, spans: Spans, scale: float, step: float | None = None) -> Rows:
         """See `Passes`."""
         out = q.new_empty(len(q), q.shape[1] * q.shape[2])
         rows, keys = spans.offsets.tolist(), spans.key_offsets.tolist()
@@ -88,7 +95,10 @@ class Plain:
                 asked, seen, mixed = (part.transpose(0, 1).unsqueeze(0) for part in (q[a:b], k[c:d], v[c:d]))
                 found = functional.scaled_dot_product_attention(asked, seen, mixed, scale=scale)
                 out[a:b] = found[0].transpose(0, 1).flatten(1)
-        return out
+        if step is None:
+            return Rows(out)
+        quantised = (out.float() / step).clamp(-LARGEST, LARGEST).to(FLOAT8)
+        return Rows(quantised, quantised, _same(out, step))
 
     def _finish(self, y: Tensor, dtype: torch.dtype) -> Rows:
         return Rows(y.to(dtype), *quantise_rows(y)) if self.float8 else Rows(y.to(dtype))
@@ -128,9 +138,10 @@ class Triton:
         )
         return rows
 
-    def quantised(self, x: Tensor, *, gelu: bool = False) -> Rows:
+    def gelu(self, x: Tensor) -> Rows:
         """See `Passes`."""
-        return Rows(x, *self.float8_rows(x, gelu=gelu)) if self.float8 else Rows(x)
+        quantised, scales = self.float8_rows(x, gelu=True)
+        return Rows(quantised, quantised, scales)
 
     def float8_rows(self, x: Tensor, *, gelu: bool = False) -> tuple[Tensor, Tensor]:
         """`x` [T, K] as e4m3 with its scales, float32 [T, 1]."""
@@ -139,19 +150,20 @@ class Triton:
         self._kernels.quantise_rows[(count,)](x, quantised, scales, width, GELU=gelu, **_shape(width))
         return quantised, scales
 
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, spans: Spans, scale: float) -> Tensor:
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, spans: Spans, scale: float, step: float | None = None) -> Rows:
         """See `Passes`."""
         _, heads, head = q.shape
-        out = q.new_empty(len(q), heads * head)
+        out = q.new_empty(len(q), heads * head, dtype=q.dtype if step is None else FLOAT8)
         sequences = len(spans.offsets) - 1
         usual = SHORT_TILES if len(k) < SHORT * sequences else TILES
         rows, keys, warps, stages = SINGLE_TILES if spans.longest <= SINGLE_TILES[0] else usual
         grid = (-(-spans.longest // rows), heads, sequences)
         self._kernels.attend_blocks[grid](
             q, k, v, out, spans.offsets, spans.key_offsets, q.stride(0), k.stride(0), out.stride(0), scale * LOG2E,
+            1.0 if step is None else 1.0 / step,
             SIZE=head, HEAD=max(16, _power(head)), ROWS=rows, KEYS=keys, num_warps=warps, num_stages=stages,
         )  # fmt: skip
-        return out
+        return Rows(out) if step is None else Rows(out, out, _same(q, step))
 
     def _rows(self, count: int, width: int, like: Tensor) -> Rows:
         values = like.new_empty(count, width)
@@ -176,6 +188,11 @@ def row_quantiser(device: torch.device) -> Callable[[Tensor], tuple[Tensor, Tens
         return quantise_rows
     passes = Triton(float8=True)
     return lambda x: passes.float8_rows(x.contiguous())
+
+
+def _same(like: Tensor, step: float) -> Tensor:
+    """One scale for every row, float32 [T, 1]."""
+    return torch.full((len(like), 1), step, device=like.device, dtype=torch.float32)
 
 
 def _outputs(rows: Rows) -> tuple[Tensor, Tensor, Tensor]:

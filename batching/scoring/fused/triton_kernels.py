@@ -81,12 +81,12 @@ def quantise_rows(x, quantised, scales, width, GELU: tl.constexpr, WIDTH: tl.con
 
 
 @triton.jit
-def attend_blocks(q, k, v, out, q_offsets, k_offsets, q_stride, k_stride, out_stride, scale,
+def attend_blocks(q, k, v, out, q_offsets, k_offsets, q_stride, k_stride, out_stride, scale, stretch,
                   SIZE: tl.constexpr, HEAD: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr):  # fmt: skip
     """Full attention of one block of one sequence's queries to all of its keys, one head, by the online softmax.
 
     `q`, `k`, `v` point to [tokens, heads, SIZE] with rows `*_stride` apart, `HEAD` is SIZE or the next power of two; programs: (block,
-    head, sequence). `scale` includes log2(e).
+    head, sequence). `scale` includes log2(e); the result is multiplied by `stretch`.
     """
     block, head, sequence = tl.program_id(0), tl.program_id(1), tl.program_id(2)
     first = tl.load(q_offsets + sequence).to(tl.int64)
@@ -114,7 +114,7 @@ def attend_blocks(q, k, v, out, q_offsets, k_offsets, q_stride, k_stride, out_st
         v_block = tl.load(v_at + whole * k_stride, left[:, None] & real[None, :], 0.0)
         logits = tl.where(left[None, :], tl.dot(q_block, k_block) * scale, float("-inf"))
         peak, total, mixed = _attend_step(logits, v_block, peak, total, mixed)
-    result = (mixed / total[:, None]).to(out.dtype.element_ty)
+    result = (mixed * (stretch / total)[:, None]).to(out.dtype.element_ty)
     tl.store(out + (first + rows[:, None]) * out_stride + head * SIZE + dims[None, :], result, there[:, None] & real[None, :])
 
 
