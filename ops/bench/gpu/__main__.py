@@ -119,7 +119,7 @@ def http(run: Run) -> None:
         run.tables["through HTTP"] = [{"note": f"not measured: {', '.join(lacking)} not installed" if lacking else "not asked for"}]
         return
     small = {"callers": (2,), "seconds": 0.5}
-    full = {"callers": (32, 128), "seconds": 5.0}
+    full = {"callers": (64, 128), "seconds": 5.0}
     for name in args.models:
         model = (tiny if args.dry_run else model_path)(name, args.directory / "models")
         tokens = 24 if args.dry_run else int(MODELS[name].median)

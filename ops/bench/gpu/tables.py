@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 Row = Mapping[str, Any]
-SHARES = frozenset({"share", "of spread"})
+SHARES = frozenset({"share", "of spread", "forwards under way", "card busy"})
 
 
 def readable(tables: Mapping[str, Sequence[Row]]) -> dict[str, list[Row]]:
