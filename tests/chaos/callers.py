@@ -84,8 +84,7 @@ def tokens_of(documents: int) -> float:
 
 
 OVERLOAD = (429, 503, 504)
-LOST = (*OVERLOAD, 500)
-"""What a good request may be told while workers are killed: its pairs may have been there twice."""
+"""What a good request may be told, whoever is killed: kills from outside are not its fault."""
 
 
 class Tally:

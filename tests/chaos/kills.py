@@ -85,7 +85,7 @@ def run(seconds: float, seed: int = 0, every_s: float = 3.0) -> Report:
     """Undisturbed for a third as long before (two minutes at most), then so many seconds of kills."""
     calm_s = min(CALM_S, seconds / 3)
     report = Report(f"kills: {seconds:.0f} s at twice capacity, a SIGKILL about every {every_s:.0f} s; {calm_s:.0f} s without before that")
-    calm, storm, pulse = Tally((429, 504)), Tally(callers.LOST), Pulse()
+    calm, storm, pulse = Tally((429, 504)), Tally(callers.OVERLOAD), Pulse()
 
     async def main(service: Service) -> None:
         with pulse:
@@ -129,6 +129,7 @@ def _tell(report: Report, calm: Tally, storm: Tally, killer: Killer) -> None:
 
 def _tell_goodput(report: Report, usual: float, between: float, whole: float, *, long: bool) -> None:
     report.tell("right answers a second, undisturbed", usual)
+    usual = usual or float("nan")  # a machine so slow that nobody was answered in the first seconds
     report.tell("with kills, all the time, in parts of that", whole / usual)
     what = f"with kills, but for {SHADE_S:.0f} s after each, in parts of that"
     if long:
