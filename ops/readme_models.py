@@ -34,7 +34,7 @@ LINES = (
     Line("bge-reranker-v2-gemma, -minicpm-layerwise", 2510, 2720, "(bge.gemma|layerwise).*"),
     Line("mxbai-rerank-base, -large v2; zerank-1, -2; ctxl-rerank-v2", 494, 6000, "(mxbai|zerank|ctxl).*"),
     Line("llama-nemotron-rerank-1b-v2, -vl-1b-v2", 1240, 1700, "nemotron.*"),
-    Line("jina-reranker-v3 (reads all documents at once)", 600, 600, "jina-v3.*"),
+    Line("jina-reranker-v3 (reads up to 125 documents at once, more in blocks)", 600, 600, "jina-v3.*"),
     Line("embedding models (sentence-transformers) by cosine; ColBERT by MaxSim", 22, 8000, "(bi-encoder|colbert).*"),
 )
 

@@ -101,6 +101,29 @@ def test_two_labels(shelf: Shelf, tmp_path: Path, labels: dict[str, str], read: 
     assert detect(directory, "m", recipe="mxbai-rerank-v2").family.labels == read
 
 
+@pytest.mark.parametrize(
+    ("name", "changes", "longest", "default"),
+    [
+        ("qwen3_logit_score", {}, 40_960, 8192),
+        ("nemotron", {}, 8192, 512),
+        ("jina_v3", {"max_position_embeddings": 131_072}, 131_072, 2560),
+        ("modernbert", {}, 8192, 8192),
+        ("gte_remote", {}, 8192, 8192),
+        ("jina_v2", {}, 1024, 1024),
+    ],
+)
+def test_longest(shelf: Shelf, tmp_path: Path, name: str, changes: dict[str, object], longest: int, default: int) -> None:
+    """max_length may be set up to the model's own, and is the reference's where nobody sets it."""
+    directory = tmp_path / "model"
+    shutil.copytree(shelf.path(name), directory)
+    edit_json(directory / "config.json", **changes)
+    card = detect(directory, "m")
+    assert (card.max_length, card.default_max_length) == (longest, default)
+    if name != "jina_v3":
+        row = rows(Encoder(card).encode("a", ["word " * 2 * longest], max_length=longest))[0]
+        assert len(row) == longest
+
+
 def test_listwise_releases(shelf: Shelf, tmp_path: Path) -> None:
     """jina-reranker-v3.5 reads longer text, and is known by its sliding layers or its name."""
     directory = tmp_path / "model"
