@@ -69,7 +69,11 @@ def small_p99(factory: str, seconds: float, *, half: bool, report: Report, pause
     report.tell(f"{name}: refused small ones", tally.outcomes["small 429"])
     lost = len(tally.wrong) + tally.unanswered + len(tally.closed)
     report.must(f"{name}: wrong answers, or none", lost, "0", not lost)
-    report.raw[f"{name}: seconds of small requests"] = [round(took, 4) for took in small]
+    report.tell(f"{name}: p99 of how late the callers' own event loop was, s", p99(pulse.late))
+    report.raw[f"{name}: small requests, answered at and seconds"] = [
+        (round(when, 3), round(took, 4)) for kind, when, took in tally.right if kind == "small"
+    ]
+    report.raw[f"{name}: how late the callers' own event loop was, s"] = [round(late, 4) for late in pulse.late]
     pauses.append(pulse.longest_s)
     return p99(small)
 

@@ -28,12 +28,12 @@ CALLERS, WORKERS, OWNERS, TILE_BYTES = 16, 2, 2, 300
 
 def some(count: int, dice: random.Random) -> list[Sequences]:
     """Requests of 1 to 12 pairs, a few of them with tiles of images."""
-    return [_tiled(_texts(dice)) if dice.random() < 0.1 else _texts(dice) for _ in range(count)]
+    return [_tiled(_texts(dice, shared=False)) if dice.random() < 0.1 else _texts(dice, shared=dice.random() < 0.3) for _ in range(count)]
 
 
-def _texts(dice: random.Random) -> Sequences:
+def _texts(dice: random.Random, *, shared: bool) -> Sequences:
     texts = [[dice.randint(1, 600) for _ in range(dice.randint(1, 40))] for _ in range(dice.randint(2, 13))]
-    return sequences(texts, shared=dice.random() < 0.3)
+    return sequences(texts, shared=shared)
 
 
 def _tiled(request: Sequences) -> Sequences:
