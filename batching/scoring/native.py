@@ -53,8 +53,8 @@ def llama_config(card: ModelCard) -> PreTrainedConfig:
 def vision_language_tensors(card: ModelCard, folder: Path) -> dict[str, Tensor]:
     """The text part of nvidia's vision-language reranker (models.md 4.9), under Llama's names."""
     prefix = re.compile(r"^(model\.)?language_model\.(model\.)?")
-    found = read_tensors(folder)
-    return {prefix.sub("", name): tensor for name, tensor in found.items() if prefix.match(name) and "lm_head" not in name}
+    found = read_tensors(folder, prefix)
+    return {prefix.sub("", name): tensor for name, tensor in found.items() if "lm_head" not in name}
 
 
 def gte_config(card: ModelCard) -> PreTrainedConfig:
