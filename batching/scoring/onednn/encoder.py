@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from batching.scoring.onednn.attention import Heads
 from batching.scoring.onednn.embeddings import Embeddings
-from batching.scoring.onednn.int8 import Int8Layer, make_samples, observe
+from batching.scoring.onednn.int8 import EXACT_FIRST, Int8Layer, make_samples, observe
 from batching.scoring.onednn.layers import Layer, ReadLayer, WholeLayer
 from batching.scoring.onednn.rows import Rows, arrange
 from batching.scoring.onednn.scratch import Scratch
@@ -25,19 +25,17 @@ class PackedEncoder:
 
     backend = "onednn"
 
-    def __init__(
-        self, model: PreTrainedModel, dtype: torch.dtype = torch.float32, *, read: Read = "all", int8: bool = False, kept: int = 1
-    ) -> None:
+    def __init__(self, model: PreTrainedModel, dtype: torch.dtype = torch.float32, *, read: Read = "all", int8: bool = False) -> None:
         """Pack `model`, a base model on the CPU, best loaded in float32, for `dtype` float32 or bfloat16.
 
-        `read`: what calls return. `int8`: products in int8, but for the first `kept` layers, whose errors all others carry on, and for
-        a last layer that is read by the row, which has little to compute; those and attention are in `dtype`. Raises ValueError for a model
-        or number type that has no packed forward.
+        `read`: what calls return. `int8`: products in int8, but for two of the first layer (`EXACT_FIRST`), and for a last layer that is
+        read by the row, which has little to compute; those and attention are in `dtype`. Raises ValueError for a model or number type that
+        has no packed forward.
         """
         if dtype not in (torch.float32, torch.bfloat16):
             raise ValueError(f"the packed CPU forward runs in float32 or bfloat16, not {dtype}")
         own = read_weights(model)
-        self.dtype, self.read, self.int8, self._kept = dtype, read, int8, kept
+        self.dtype, self.read, self.int8 = dtype, read, int8
         self._heads = Heads(own.heads, own.layers[0].query.weight.shape[0] // own.heads)
         self._embeddings = Embeddings(own.embeddings, own.position_offset)
         self._scratch = Scratch()
@@ -70,17 +68,15 @@ class PackedEncoder:
 
     @torch.inference_mode()
     def _quantise(self, own: EncoderWeights, layers: tuple[LayerWeights, ...]) -> list[Layer]:
-        """int8 layers behind one in `dtype`, fitted to what a float32 forward over random tokens shows."""
+        """int8 layers, fitted to what a float32 forward over random tokens shows."""
         ids, lengths = make_samples(len(own.embeddings.words), len(own.embeddings.positions) - own.position_offset)
         rows = arrange(lengths)
         x = self._embeddings(ids, None, rows, self._scratch)
         packed: list[Layer] = []
         for number, layer in enumerate(layers):
             x, reach = observe(WholeLayer(layer, self._heads, torch.float32, own.activation), x, rows, self._scratch)
-            if number < self._kept:
-                packed.append(WholeLayer(layer, self._heads, self.dtype, own.activation))
-            else:
-                packed.append(Int8Layer(layer, reach, self._heads, self.dtype, own.activation))
+            exact = frozenset() if number else EXACT_FIRST
+            packed.append(Int8Layer(layer, reach, self._heads, self.dtype, own.activation, exact))
         return packed
 
     def nbytes(self) -> int:

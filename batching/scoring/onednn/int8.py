@@ -1,4 +1,4 @@
-"""A transformer layer whose four products are int8; residuals, norms and the activation stay in float32, attention in `dtype`."""
+"""A transformer layer whose products are int8; residuals, norms and the activation stay in float32, attention in `dtype`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from batching.scoring.onednn import weights
 from batching.scoring.onednn.attention import Heads
 from batching.scoring.onednn.layers import Attention, WholeLayer
-from batching.scoring.onednn.linear import LayerNorm, stack
+from batching.scoring.onednn.linear import LayerNorm, PackedLinear, stack
 from batching.scoring.onednn.quantise import QuantisedLinear, positive_bytes, signed_bytes, smoothing
 from batching.scoring.onednn.rows import Rows
 from batching.scoring.onednn.scratch import Scratch
@@ -29,6 +29,8 @@ _ACTIVATIONS: dict[tuple[str, str], tuple[Callable[[Tensor], Tensor], float]] = 
 }
 """In place, and how far below 0 each can go."""
 _DOWN_ZERO = 24
+EXACT_FIRST = frozenset({"qkv", "down"})
+"""Products of the first layer that stay in `dtype`: their errors all others carry on, and a few tokens reach far there."""
 _PART = 512
 """Rows at a time between products."""
 
@@ -58,19 +60,28 @@ class Int8Layer:
 
     dtype = torch.float32
 
-    def __init__(self, own: weights.LayerWeights, reach: Reach, heads: Heads, dtype: torch.dtype, activation: tuple[str, str]) -> None:
-        """`reach`: as `observe` found it; `dtype`: attention's, float32 or bfloat16."""
+    def __init__(
+        self,
+        own: weights.LayerWeights,
+        reach: Reach,
+        heads: Heads,
+        dtype: torch.dtype,
+        activation: tuple[str, str],
+        exact: frozenset[str] = frozenset(),
+    ) -> None:
+        """`reach`: as `observe` found it; `dtype`: attention's, float32 or bfloat16, and that of the products in `exact` (qkv, down)."""
         projections = [own.query, own.key, own.value]
         factors = smoothing(reach.incoming, projections, _QKV_STRENGTH)
         self._qkv_scale = factors.reciprocal()
-        self._qkv = QuantisedLinear(stack(projections, [heads.query_scale, 1.0, 1.0]), factors)
+        stacked = stack(projections, [heads.query_scale, 1.0, 1.0])
+        self._qkv = PackedLinear(stacked, dtype) if "qkv" in exact else QuantisedLinear(stacked, factors)
         self._output = QuantisedLinear(own.output)
         self._attention_norm = LayerNorm(own.attention_norm)
         factors = smoothing(reach.middle, [own.up], _UP_STRENGTH)
         self._up_scale = factors.reciprocal()
         self._up = QuantisedLinear(own.up, factors)
         self._activate, self._least = _ACTIVATIONS[activation]
-        self._down = QuantisedLinear(own.down, zero=_DOWN_ZERO)
+        self._down = PackedLinear(own.down, dtype) if "down" in exact else QuantisedLinear(own.down, zero=_DOWN_ZERO)
         self._norm = LayerNorm(own.norm)
         self.attention, self._inside = Attention(heads), dtype
         parts = (self._qkv, self._output, self._attention_norm, self._up, self._down, self._norm)
@@ -78,23 +89,35 @@ class Int8Layer:
 
     def __call__(self, x: Tensor, rows: Rows, scratch: Scratch) -> Tensor:
         """`x` float32 [R, H] to float32 [R, H], in place; a few rows at a time, so that what is between products stays in the cache."""
-        qkv = scratch.take("qkv", self._inside, rows.count, 3 * self.attention.heads.width)
-        for part in _slices(rows.count):
-            levels, step = signed_bytes(x[part], self._qkv_scale, scratch)
-            qkv[part] = self._qkv(levels).mul_(step).add_(self._qkv.bias)
-        attended = self.attention(qkv, rows, scratch)
+        attended = self.attention(self._project(x, rows, scratch), rows, scratch)
         for part in _slices(rows.count):
             x[part] = self._rest(attended[part], x[part], scratch)
         return x
 
+    def _project(self, x: Tensor, rows: Rows, scratch: Scratch) -> Tensor:
+        """Queries, keys and values in attention's type."""
+        if isinstance(self._qkv, PackedLinear):
+            return self._qkv(x.to(self._inside))
+        qkv = scratch.take("qkv", self._inside, rows.count, 3 * self.attention.heads.width)
+        for part in _slices(rows.count):
+            levels, step = signed_bytes(x[part], self._qkv_scale, scratch)
+            product = self._qkv(levels)
+            qkv[part] = torch.addcmul(self._qkv.bias, product, step, out=product)
+        return qkv
+
     def _rest(self, attended: Tensor, residual: Tensor, scratch: Scratch) -> Tensor:
         """What follows attention: output, residual, norm, up, down, residual, norm."""
         levels, step = signed_bytes(attended, None, scratch)
-        x = self._attention_norm(self._output(levels).mul_(step).add_(self._output.bias).add_(residual))
+        product = self._output(levels)
+        x = self._attention_norm(torch.addcmul(residual, product, step, out=product).add_(self._output.bias))
         levels, step = signed_bytes(x, self._up_scale, scratch)
-        inner = self._activate(self._up(levels).mul_(step).add_(self._up.bias))
+        product = self._up(levels)
+        inner = self._activate(torch.addcmul(self._up.bias, product, step, out=product))
+        if isinstance(self._down, PackedLinear):
+            return self._norm(x.add_(self._down(inner.to(self._inside))))
         levels, step = positive_bytes(inner, self._least, _DOWN_ZERO)
-        return self._norm(self._down(levels).mul_(step).add_(self._down.bias).add_(x))
+        product = self._down(levels)
+        return self._norm(torch.addcmul(x, product, step, out=product).add_(self._down.bias))
 
 
 def _slices(count: int) -> Iterator[slice]:

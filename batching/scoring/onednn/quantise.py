@@ -18,8 +18,8 @@ _MIDDLE = 128
 _LIMIT = 127
 _TINY = 1e-12
 _SMALL = 1e-5
-_ROUNDER = 1.5 * 2.0**23
-"""Added to a float32 below 2^22, it leaves the nearest whole number in the low bits."""
+_ROUNDERS = [torch.tensor(1.5 * 2.0**23 + zero) for zero in range(256)]
+"""Added to a float32 below 2^22, the first leaves the nearest whole number in the low bits, the others that and their own number."""
 
 
 class QuantisedLinear:
@@ -61,15 +61,15 @@ def signed_bytes(x: Tensor, scale: Tensor | None, scratch: Scratch) -> tuple[Ten
     else:
         torch.mul(x, scale, out=scaled)
     largest = torch.maximum(scaled.amax(1, keepdim=True), scaled.amin(1, keepdim=True).neg_()).clamp_min_(_TINY)
-    return _to_bytes(scaled.mul_(_LIMIT / largest), _MIDDLE), largest.div_(_LIMIT)
+    return _to_bytes(scaled, _LIMIT / largest, _MIDDLE), largest.div_(_LIMIT)
 
 
 def positive_bytes(x: Tensor, least: float, zero: int) -> tuple[Tensor, Tensor]:
     """`x` [N, C], not below `-least`, as bytes with `zero` for 0, and every row's step [N, 1]. Overwrites `x`."""
     steps_per_one = (255 - zero) / x.amax(1, keepdim=True).clamp_min_((255 - zero) * max(least, _TINY) / max(zero, 1))
-    return _to_bytes(x.mul_(steps_per_one), zero), steps_per_one.reciprocal_()
+    return _to_bytes(x, steps_per_one, zero), steps_per_one.reciprocal_()
 
 
-def _to_bytes(x: Tensor, zero: int) -> Tensor:
-    """Round float32 values plus `zero`, which must lie in [0, 255]. Overwrites `x`."""
-    return x.add_(_ROUNDER + zero).view(torch.int32).to(torch.uint8)
+def _to_bytes(x: Tensor, factor: Tensor, zero: int) -> Tensor:
+    """Round float32 values times `factor` plus `zero`, which must lie in [0, 255]. Overwrites `x`."""
+    return torch.addcmul(_ROUNDERS[zero], x, factor, out=x).view(torch.int32).to(torch.uint8)
