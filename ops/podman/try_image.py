@@ -45,7 +45,7 @@ def podman(*arguments: str, check: bool = True) -> str:
 
 def call(port: int, path: str, body: Any = None) -> tuple[int, str]:
     """One HTTP call: status and body."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
     with contextlib.closing(connection):
         headers = {"content-type": "application/json"}
         connection.request("GET" if body is None else "POST", path, None if body is None else json.dumps(body), headers)
