@@ -13,10 +13,11 @@ def group_memory_mib(group: int) -> float:
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             if int(stat.read_text().rpartition(")")[2].split()[2]) == group:
-                total_kib += _pss_kib((stat.parent / "smaps_rollup").read_text())
+                total_kib += pss_kib((stat.parent / "smaps_rollup").read_text())
                 seen = True
     return total_kib / 1024 if seen else math.nan
 
 
-def _pss_kib(rollup: str) -> int:
+def pss_kib(rollup: str) -> int:
+    """Read the proportional set size out of a smaps_rollup, in KiB."""
     return next((int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")), 0)

@@ -1,4 +1,7 @@
-"""An HTTP process on its own: seconds from its start to its first answer, memory after load: `python -m ops.bench.start`. Linux only."""
+"""An HTTP process on its own: seconds from its nursery's start to its first answer, memory after load: `python -m ops.bench.start`.
+
+Linux only. `share_mb` counts a page that several processes have in common once, in equal parts.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ops.bench import load, options, report
+from ops.bench.memory import pss_kib
 from ops.bench.models import cache_directory, model_path
 from ops.bench.serving import costless_command, starting
 from service.load.connection import Target, get
@@ -21,12 +25,12 @@ from service.load.workload import SHORT, make_requests
 GOAL_S, GOAL_MB = 1.5, 200.0
 
 
-def http_process(group: int) -> int | None:
-    """Return the id of the first HTTP process of a process group, if it is there yet."""
+def process_of(group: int, module: str) -> int | None:
+    """Return the id of the first process of a group that runs a module, if it is there yet."""
     for stat in sorted(Path("/proc").glob("[0-9]*/stat")):
         with contextlib.suppress(OSError):
             of_group = int(stat.read_text().rpartition(")")[2].split()[2]) == group
-            if of_group and b"service.http_process" in (stat.parent / "cmdline").read_bytes():
+            if of_group and module.encode() in (stat.parent / "cmdline").read_bytes():
                 return int(stat.parent.name)
     return None
 
@@ -49,6 +53,17 @@ def resident_mb(pid: int) -> float:
     return next(int(line.split()[1]) * 1024 / 1e6 for line in lines if line.startswith("VmRSS:"))
 
 
+def share_mb(pid: int) -> float:
+    """Return a process's proportional share of the memory it maps, in MB (proc(5): smaps_rollup)."""
+    return pss_kib(Path(f"/proc/{pid}/smaps_rollup").read_text()) * 1024 / 1e6
+
+
+def _waited_for(group: int, module: str) -> int:
+    while (pid := process_of(group, module)) is None:
+        time.sleep(0.005)
+    return pid
+
+
 async def first_answer(url: str, limit_s: float = 60.0) -> None:
     """Wait until /health/live answers 200. Raises TimeoutError."""
     async with asyncio.timeout(limit_s):
@@ -63,15 +78,16 @@ def measure(directory: Path, seconds: float) -> dict[str, Any]:
     """Start the service once, and load it for some seconds."""
     command = costless_command(model_path("minilm-l6", directory / "models"))
     with starting(command, directory / "logs" / "start.log") as running:
-        while (pid := http_process(running.group)) is None:
-            time.sleep(0.005)
+        pids = [_waited_for(running.group, f"service.http_{what}") for what in ("nursery", "process")]
         asyncio.run(first_answer(running.url))
-        row = {"start_s": age_s(pid), "start_cpu_s": cpu_s(pid), "memory_mb": resident_mb(pid)}
+        pid = pids[-1]
+        row = {"start_s": age_s(pids[0]), "start_cpu_s": sum(map(cpu_s, pids)), "memory_mb": resident_mb(pid), "share_mb": share_mb(pid)}
         running.wait_ready()
         requests = make_requests(500, SHORT)
         plan = load.Plan(running.url, "native", callers=32, warmup_s=0.5, seconds=seconds)
         found = load.run_apart(plan, requests, [0] * len(requests), directory)
-        return {**row, "memory_after_load_mb": resident_mb(pid), "requests": found["total"], "errors": found["errors"]}
+        after = {"memory_after_load_mb": resident_mb(pid), "share_after_load_mb": share_mb(pid)}
+        return {**row, **after, "requests": found["total"], "errors": found["errors"]}
 
 
 def parse() -> argparse.Namespace:

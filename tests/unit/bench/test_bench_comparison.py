@@ -11,7 +11,7 @@ import numpy as np
 
 from batching.types import Sequences
 from ops.bench import http, service
-from ops.bench.memory import _pss_kib
+from ops.bench.memory import pss_kib
 from ops.bench.packed import packs
 from ops.bench.peers.catalogue import CONTENDERS
 from ops.bench.peers.ratios import GOALS, ratio_rows
@@ -107,5 +107,5 @@ def test_growth_is_said_with_its_exponent() -> None:
 
 def test_proportional_memory_is_read() -> None:
     """The Pss line is taken, not those that begin like it."""
-    assert _pss_kib("Rss: 900 kB\nPss:                 123 kB\nPss_Anon: 7 kB\n") == 123
-    assert _pss_kib("") == 0
+    assert pss_kib("Rss: 900 kB\nPss:                 123 kB\nPss_Anon: 7 kB\n") == 123
+    assert pss_kib("") == 0
