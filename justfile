@@ -74,3 +74,7 @@ bench-peers *options: setup
 # The GPU's figures, on a CUDA machine with the packages it has; `just bench-gpu --dry-run` tries it on the CPU
 bench-gpu *options:
     {{python}} -m ops.bench.gpu {{options}}
+
+# Packed against padded, family by family, on a CUDA machine; `--dry-run` as above
+bench-gpu-families *options:
+    {{python}} -m ops.bench.gpu.families {{options}}
