@@ -13,8 +13,8 @@ from service.settings import PREFIX, Settings
 
 WORKER_BYTES = 250_000_000
 """What a worker takes before its model: torch itself. Measured: 290 MB with every page it ever touched."""
-HALVES = {"bfloat16", "float16"}
-"""Number types of two bytes: weights that are stored so and computed in float32 take twice the file's size."""
+SIZES = {"float32": 4, "bfloat16": 2, "float16": 2, "float8": 1, "int8": 1}
+"""Bytes of a number: weights that are stored in two and computed in four take twice the file's size."""
 
 
 def check(settings: Settings) -> None:
@@ -41,8 +41,7 @@ def _check_tls(certificate: str, key: str) -> None:
 def needed_bytes(card: ModelCard, dtype: str) -> int:
     """Memory of one worker on the CPU, at the least: its weights as they are computed with, and what a worker is without them."""
     stored = str(card.config.get("dtype") or card.config.get("torch_dtype") or "float32").removeprefix("torch.")
-    grows = dtype in ("auto", "float32") and stored in HALVES
-    return card.weights_bytes * (2 if grows else 1) + WORKER_BYTES
+    return card.weights_bytes * SIZES.get(dtype, 4) // SIZES.get(stored, 4) + WORKER_BYTES
 
 
 def check_memory(card: ModelCard, settings: Settings, device: str, found: memory.Memory | None = None) -> None:
@@ -52,9 +51,10 @@ def check_memory(card: ModelCard, settings: Settings, device: str, found: memory
         return
     needed = needed_bytes(card, settings.scoring_dtype(device))
     if needed > found.free:
+        smaller = "set RERANKER_DTYPE=bfloat16, " if needed_bytes(card, "bfloat16") <= found.free else ""
         raise StartError(
             f"{card.name} needs about {_gb(needed)} of memory and {_gb(found.free)} of {_gb(found.total)} are free: "
-            f"free some, raise the container's limit, set {PREFIX}DTYPE=bfloat16, or choose a smaller model"
+            f"{smaller}free some, raise the container's limit, or choose a smaller model"
         )
 
 

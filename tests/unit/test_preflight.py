@@ -67,6 +67,7 @@ def test_a_model_needs_what_it_is_computed_in(card: ModelCard) -> None:
     halves = ModelCard(**{**{name: getattr(card, name) for name in card.__struct_fields__}, "config": {"dtype": "bfloat16"}})
     assert preflight.needed_bytes(halves, "float32") - preflight.needed_bytes(halves, "bfloat16") == card.weights_bytes
     assert preflight.needed_bytes(card, "auto") == card.weights_bytes + preflight.WORKER_BYTES
+    assert preflight.needed_bytes(card, "bfloat16") == card.weights_bytes // 2 + preflight.WORKER_BYTES
 
 
 def test_too_little_memory_is_told_with_what_helps(card: ModelCard) -> None:
@@ -74,6 +75,8 @@ def test_too_little_memory_is_told_with_what_helps(card: ModelCard) -> None:
     needed = preflight.needed_bytes(card, "auto")
     with pytest.raises(StartError, match=r"starter needs about 0\.34 GB .* 0\.30 GB of 2\.00 GB are free.*RERANKER_DTYPE"):
         preflight.check_memory(card, Settings(), "cpu", memory.Memory(300_000_000, 2_000_000_000))
+    with pytest.raises(StartError, match=r"0\.10 GB of 2\.00 GB are free: free some"):
+        preflight.check_memory(card, Settings(), "cpu", memory.Memory(100_000_000, 2_000_000_000))
     preflight.check_memory(card, Settings(), "cpu", memory.Memory(needed, needed))
     preflight.check_memory(card, Settings(), "cuda:0", memory.Memory(0, 1))
     preflight.check_memory(card, Settings(), "cpu")
