@@ -18,8 +18,8 @@ _MIDDLE = 128
 _LIMIT = 127
 _TINY = 1e-12
 _SMALL = 1e-5
-_ROUNDERS = [torch.tensor(1.5 * 2.0**23 + zero) for zero in range(256)]
-"""Added to a float32 below 2^22, the first leaves the nearest whole number in the low bits, the others that and their own number."""
+_ROUNDER = 1.5 * 2.0**23
+"""Added to a float32 below 2^22, it leaves the nearest whole number in the low bits."""
 
 
 class QuantisedLinear:
@@ -72,4 +72,4 @@ def positive_bytes(x: Tensor, least: float, zero: int) -> tuple[Tensor, Tensor]:
 
 def _to_bytes(x: Tensor, factor: Tensor, zero: int) -> Tensor:
     """Round float32 values times `factor` plus `zero`, which must lie in [0, 255]. Overwrites `x`."""
-    return torch.addcmul(_ROUNDERS[zero], x, factor, out=x).view(torch.int32).to(torch.uint8)
+    return x.mul_(factor).add_(_ROUNDER + zero).view(torch.int32).to(torch.uint8)
