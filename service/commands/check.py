@@ -52,7 +52,7 @@ async def _check(settings: Settings, card: ModelCard, progress: Console) -> Tabl
             "backend": worker.backend,
             "token budget": f"{worker.budget_tokens} tokens a batch",
             "loaded in": f"{engine.loaded_s:.1f} s",
-            "known pair": f"{result.scores[1]:.4f} over {result.scores[0]:.4f} (raw {result.raw[1]:.3f}, {result.raw[0]:.3f}): the order is right",
+            "known pair": f"{result.scores[1]:.4f} over {result.scores[0]:.4f} (raw {result.raw[1]:.3f}, {result.raw[0]:.3f}), in order",
             "scale": "; ".join(verdict.doubts) + " (is its recipe right?)" if verdict.doubts else "as it should be",
         }
     )

@@ -39,7 +39,7 @@ def test_check_shows_how_the_model_runs(tmp_path: Path) -> None:
     """The curve comes from the worker's process through shared memory: sizes grow, and the budget stands above."""
     done = check("starter", tmp_path)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"known pair.*the order is right", done.stdout)
+    assert re.search(r"known pair.*in order", done.stdout)
     assert re.search(r"scale +as it should be", done.stdout)
     told, _, curve = done.stdout.partition("tokens a batch      ms")
     assert re.search(r"token budget +\d+ tokens a batch", told)
