@@ -79,6 +79,15 @@ def test_attention(dtype: torch.dtype, head: int, cuda: torch.device) -> None:
         near8(*(one.attend(q, mix[:, 1], mix[:, 2], spans, head**-0.5, 0.2) for one in (triton, plain)))
 
 
+def test_attention_over_more_sequences_than_a_grid_has_room_for(cuda: torch.device) -> None:
+    """70,000 sequences of one token: each attends to itself alone."""
+    count = 70_000
+    offsets = torch.arange(count + 1, device=cuda, dtype=torch.int32)
+    mix = torch.randn(count, 3, 1, 16, device=cuda, dtype=torch.bfloat16)
+    got = Triton(float8=False).attend(mix[:, 0], mix[:, 1], mix[:, 2], Spans(offsets, offsets, 1, 1), 0.25).values
+    assert torch.equal(got, mix[:, 2, 0])
+
+
 @pytest.mark.parametrize("name", ["xlm-roberta", "bert", "bi-encoder mean"])
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_an_encoder_is_fused_and_scores_the_same(name: str, dtype: DTypeChoice) -> None:

@@ -157,12 +157,14 @@ class Triton:
         sequences = len(spans.offsets) - 1
         usual = SHORT_TILES if len(k) < SHORT * sequences else TILES
         rows, keys, warps, stages = SINGLE_TILES if spans.longest <= SINGLE_TILES[0] else usual
-        grid = (-(-spans.longest // rows), heads, sequences)
-        self._kernels.attend_blocks[grid](
-            q, k, v, out, spans.offsets, spans.key_offsets, q.stride(0), k.stride(0), out.stride(0), scale * LOG2E,
-            1.0 if step is None else 1.0 / step,
-            SIZE=head, HEAD=max(16, _power(head)), ROWS=rows, KEYS=keys, num_warps=warps, num_stages=stages,
-        )  # fmt: skip
+        for first in range(0, sequences, MOST_SEQUENCES):
+            some = slice(first, min(first + MOST_SEQUENCES, sequences) + 1)
+            offsets, key_offsets = spans.offsets[some], spans.key_offsets[some]
+            self._kernels.attend_blocks[(-(-spans.longest // rows), heads, len(offsets) - 1)](
+                q, k, v, out, offsets, key_offsets, q.stride(0), k.stride(0), out.stride(0), scale * LOG2E,
+                1.0 if step is None else 1.0 / step,
+                SIZE=head, HEAD=max(16, _power(head)), ROWS=rows, KEYS=keys, num_warps=warps, num_stages=stages,
+            )  # fmt: skip
         return Rows(out) if step is None else Rows(out, out, _same(q, step))
 
     def _rows(self, count: int, width: int, like: Tensor) -> Rows:
@@ -173,6 +175,8 @@ class Triton:
 
 
 LOG2E = 1.4426950408889634
+MOST_SEQUENCES = 65535
+"""CUDA's limit for the last side of a grid."""
 WARPS = 2
 """Of a program for one row; more only wait for each other."""
 TILES, SHORT_TILES, SINGLE_TILES = (64, 64, 4, 3), (64, 32, 4, 3), (16, 64, 4, 2)
