@@ -17,6 +17,8 @@ NEAR_PEAK = 0.95
 SIZES = tuple(256 << step for step in range(11))
 """Batch sizes that are tried, in tokens: 256 to 262,144."""
 REPEATS = 2
+UNDISTURBED = 0.8
+"""A process that got less of a core than this while it was measured says more about its neighbours than about the model."""
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -53,6 +55,11 @@ def measure(run: Callable[[int], None], *, target_s: float, limit_s: float, larg
         if curve[-1].seconds > target_s or falling:
             break
     return curve
+
+
+def undisturbed(used_s: float, took_s: float) -> bool:
+    """If a measurement on the CPU had its core to itself, by processor time and the clock; on a busy machine it is not worth keeping."""
+    return used_s >= UNDISTURBED * took_s
 
 
 def _timed(run: Callable[[int], None], tokens: int) -> float:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batching import calibrate
-from batching.calibrate import NEAR_PEAK, SIZES, Point, cache_directory, choose, measure, recall, remember
+from batching.calibrate import NEAR_PEAK, SIZES, Point, cache_directory, choose, measure, recall, remember, undisturbed
 from batching.types import OutOfMemory
 
 curves = st.lists(st.floats(1e-4, 10.0), min_size=1, max_size=len(SIZES)).map(
@@ -113,3 +113,10 @@ def test_where_curves_are_kept() -> None:
     assert cache_directory({"CACHE_DIRECTORY": "/a:/b", "XDG_CACHE_HOME": "/c"}) == Path("/a")
     assert cache_directory({"XDG_CACHE_HOME": "/c"}) == Path("/c/rerankd")
     assert cache_directory({}) == Path.home() / ".cache" / "rerankd"
+
+
+def test_a_busy_machine_is_not_remembered() -> None:
+    """A curve is kept only if its process had at least most of a core; a team of threads has more."""
+    assert undisturbed(3.9, 4.0)
+    assert undisturbed(7.5, 4.0)
+    assert not undisturbed(2.0, 4.0)
