@@ -12,7 +12,7 @@ from service.auth import KeyRing
 from service.settings import PREFIX, Settings
 
 WORKER_BYTES = 250_000_000
-"""What a worker takes before its model, rather too little: torch and transformers imported hold 286 MB of their own, 391 MB with files' pages."""
+"""What a worker takes before its model, rather too little: torch and transformers hold 286 MB, 391 MB with pages of files."""
 SIZES = {"float32": 4, "bfloat16": 2, "float16": 2, "float8": 1, "int8": 1}
 """Bytes of a number: weights that are stored in two and computed in four take twice the file's size."""
 
