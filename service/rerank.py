@@ -48,7 +48,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reranker:
-    """Ranks documents with the served models; `threads` tokenize, at once where there are `several`; `spread` share a call that is alone."""
+    """Ranks documents with the served models; `threads` tokenize, at once where there are `several`; `spread` share a lone call."""
 
     def __init__(
         self, settings: Settings, models: Models, metrics: Metrics, threads: Executor, *, several: bool = False, spread: int = 1
