@@ -23,6 +23,8 @@ LOCK_PATIENCE_S = 0.02
 RATE_WINDOW_S, RATE_STEP_S = 10.0, 0.1
 STALL_S = 2.0
 """A look that finds more seconds of work than this, alone, may have found a batch that stalled."""
+SMALL = 0.25
+"""Batches that fill less of the token budget than this, on average, are slower by the token than large ones would be."""
 MIN_RETRY_S, MAX_RETRY_S = 0.1, 60.0
 
 
@@ -75,8 +77,8 @@ class Admission:
         self._limit = board.shape.limit_tokens
         self._tokens = self._requests = 0  # kept here too, so that nobody else can spoil them
         self._alone = len(arenas) == 1  # then nobody can come between reading and adding
-        self._samples: deque[tuple[float, int, float]] = deque()
-        self._rate, self._ready, self._looked = 0.0, 1, 0.0
+        self._samples: deque[tuple[float, int, float, int]] = deque()
+        self._rate, self._batch_tokens, self._ready, self._looked = 0.0, 0.0, 1, 0.0
         self._closed = False
 
     def reserve(self, tokens: int, deadline: float | None = None) -> Reservation:
@@ -101,8 +103,10 @@ class Admission:
         )
 
     def _check_deadline(self, tokens: int, left_s: float) -> None:
-        """Refuse at once what can't be done in time at the measured rate."""
+        """Refuse at once what can't be done in time at the measured rate, if that was measured on batches as large as these would be."""
         rate = self.drain_tokens_per_s()
+        if self._batch_tokens < SMALL * min(tokens, self._board.budget_tokens()):
+            return
         if wait_s(tokens, 0, 0, rate) > left_s:
             raise Expired(
                 f"{tokens:,} tokens can't be scored in the {max(0.0, left_s):.3g} s that are left: the rate is {rate:,.0f} a second"
@@ -133,18 +137,20 @@ class Admission:
 
     def _measure(self, now: float) -> None:
         """Look at the workers' counters; a look that finds nothing new leaves no sample."""
-        tokens, busy_s = self._board.counters()
+        tokens, busy_s, batches = self._board.counters()
         self._looked = now
         self._ready = max(1, int((self._board.slots["state"] == int(WorkerState.READY)).sum()))
         if not self._samples:
-            self._samples.append((now, tokens, busy_s))
-            self._rate = tokens / busy_s if busy_s > 0 else 0.0
+            self._samples.append((now, tokens, busy_s, batches))
+            self._rate, self._batch_tokens = tokens / busy_s if busy_s > 0 else 0.0, tokens / max(1, batches)
         elif busy_s > self._samples[-1][2]:
-            self._samples.append((now, tokens, busy_s))
+            self._samples.append((now, tokens, busy_s, batches))
             while len(self._samples) > 3 and now - self._samples[1][0] > RATE_WINDOW_S:
                 self._samples.popleft()
             steps = [(later[1] - earlier[1], later[2] - earlier[2]) for earlier, later in pairwise(self._samples)]
             self._rate = believable_rate(steps, self._rate)
+            first = self._samples[0]
+            self._batch_tokens = (tokens - first[1]) / max(1, batches - first[3])
         elif (
             now - self._samples[-1][0] > RATE_WINDOW_S
         ):  # nothing was scored for so long; were an old rate believed, it could refuse what would renew it

@@ -164,9 +164,9 @@ class Board:
         budgets = self.slots["budget_tokens"][self.slots["state"] == int(WorkerState.READY)]
         return int(budgets.min()) if budgets.size else 0
 
-    def counters(self) -> tuple[int, float]:
-        """Tokens scored so far and seconds spent scoring them, over all workers."""
-        return int(self.slots["tokens"].sum()), float(self.slots["busy_s"].sum())
+    def counters(self) -> tuple[int, float, int]:
+        """Tokens scored so far, seconds spent scoring them, and in how many batches, over all workers."""
+        return int(self.slots["tokens"].sum()), float(self.slots["busy_s"].sum()), int(self.slots["batches"].sum())
 
     def workers(self, now: float | None = None) -> list[WorkerView]:
         """A view of every slot."""

@@ -265,6 +265,25 @@ def test_a_deadline_that_cannot_be_met_is_refused_at_once(directory: Path) -> No
     assert reserved(directory) == [(0, 0)] * 3
 
 
+def test_a_rate_of_small_batches_refuses_no_large_request(directory: Path) -> None:
+    """Batches that leave most of the budget empty are slow by the token; a request that would fill it is judged by such as fill it."""
+    slots = Board(directory / "board").slots
+    slots["budget_tokens"] = 800
+    one = owner(directory, 0)
+    one.drain_tokens_per_s()
+    slots["batches"][0] += 20
+    worked(directory, 500, 1.0)
+    now = time.monotonic()
+    with one.reserve(900, now + 0.5):
+        pass
+    with pytest.raises(Expired, match="1,000 a second"):
+        one.reserve(90, now + 0.05)
+    slots["batches"][0] += 2
+    worked(directory, 5000, 5.0)
+    with pytest.raises(Expired, match="a second"):
+        one.reserve(900, time.monotonic() + 0.5)
+
+
 @given(st.integers(0, 10**6), st.integers(0, 10**6), st.integers(0, 100), st.floats(0, 1e6))
 def test_the_estimated_wait_is_fair(tokens: int, backlog: int, requests: int, rate: float) -> None:
     """At least the request's own time, at most the whole backlog's, and nothing while no rate is known."""
