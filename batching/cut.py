@@ -49,7 +49,12 @@ def cut(sequences: Sequences, max_tokens: int, *, max_pairs: int = 0, padded: bo
 
 
 def _cut_tiles(sequences: Sequences, tiles: Tiles, max_tokens: int, max_pairs: int) -> list[Cut]:
-    """As `cut`, in the order given: a tile costs more than the tokens that stand for it, and an entry holds only so many bytes of them."""
+    """As `cut`, in the order given: a tile costs more than the tokens that stand for it, and an entry holds only so many bytes of them.
+
+    Raises ValueError for a shared sequence: no family has both.
+    """
+    if sequences.shared:
+        raise ValueError("images come without a shared sequence")
     sizes = sequences.lengths + tiles.counts * np.int32(tiles.cost)
     most = max(1, MOST_TILE_BYTES // tiles.pixels.shape[1])
     cuts, begin, size, count = [], 0, 0, 0

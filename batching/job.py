@@ -48,7 +48,11 @@ class Job:
         if ended.scores is None:
             self.fail(failure_of(ended))
             return
-        scored.raw[places] = ended.scores
+        try:
+            scored.raw[places] = ended.scores
+        except ValueError:  # other requests' answers are collected with this one
+            self.fail(ScoringFailed(f"the worker gave {len(ended.scores)} scores, which is not as many as were asked for"))
+            return
         scored.queue_s = max(scored.queue_s, ended.queue_s)
         scored.forward_s = max(scored.forward_s, ended.forward_s)
         scored.batch_tokens = max(scored.batch_tokens, ended.batch_tokens)
