@@ -135,9 +135,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--dry-run", action="store_true", help="every step on the CPU, with tiny shapes")
     parser.add_argument("--models", nargs="+", choices=sorted(MODELS), default=list(MODELS), help="shapes to measure")
-    parser.add_argument(
-        "--variants", nargs="+", help="choices to measure, by the names of their rows (default, dtype=float8); default all"
-    )
+    parser.add_argument("--variants", nargs="+", help="choices to measure, by the names of their rows (default, dtype=float8); default all")
     parser.add_argument("--device", help="default cuda:0; cpu in a dry run")
     parser.add_argument("--seconds", type=float, help="measured seconds of each point; default 1, 0.02 in a dry run")
     parser.add_argument("--limit", type=float, default=LIMIT_S, help="seconds after which the run ends with what it has")
