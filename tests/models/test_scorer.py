@@ -141,7 +141,7 @@ def test_number_types_and_devices() -> None:
     with pytest.raises(SettingError, match="not known"):
         open_device("tpu9")
     if not torch.cuda.is_available():
-        with pytest.raises(SettingError, match="RERANKER_DEVICE=cpu|0 CUDA devices"):
+        with pytest.raises(SettingError, match=r"RERANKER_DEVICE=cpu|0 CUDA devices"):
             open_device("cuda:0")
 
 
