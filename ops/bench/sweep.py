@@ -50,10 +50,15 @@ class Sweep:
         return load.run_apart(load.Plan(running.url, **full), texts, tokens, self.directory)
 
     def concurrency(self) -> list[Row]:
-        """Closed loop on the mixed load, ever more callers."""
+        """Closed loop on the mixed load, ever more callers; a window holds two answers of every caller, since service is fair to all."""
         texts = make_requests(self._args.distinct, options.shape_of(self._args), self._args.seed)
+        rows: list[Row] = []
         with self._serving() as running:
-            return [{"callers": callers, **_kept(self._run(running, texts, callers=callers))} for callers in self._chosen(CALLERS)]
+            for callers in self._chosen(CALLERS):
+                turn_s = callers / max((row["requests_s"] for row in rows), default=callers)
+                seconds, warmup_s = max(self._args.seconds, 2 * turn_s), max(self._args.warmup, turn_s)
+                rows.append({"callers": callers, **_kept(self._run(running, texts, callers=callers, seconds=seconds, warmup_s=warmup_s))})
+        return rows
 
     def overload(self, best: Mapping[str, Any]) -> list[Row]:
         """Open loop around and far over the best measured rate."""
