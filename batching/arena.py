@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from batching.arena_layout import ALL_FIELDS, HEADER, HEADER_BYTES, MAGIC, ROW, ROW_BYTES, VERSION, ArenaShape, Row
 from batching.errors import LayoutMismatch
-from batching.files import create, map_whole
+from batching.files import create, let_go, map_whole
 from batching.tiles import BLOCK_BYTES, Tiles
 from batching.tiles import read as read_tiles
 from batching.types import Float32s, Int32s
@@ -139,7 +139,4 @@ class Arena:
     def close(self) -> None:
         """Let go of the mapping; views still held elsewhere keep it alive until they go."""
         del self.header, self.states, self.rows, self._lines, self.words, self.floats
-        try:
-            self.map.close()
-        except BufferError:
-            return
+        let_go(self.map)

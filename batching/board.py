@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batching.errors import LayoutMismatch
-from batching.files import create, map_whole
+from batching.files import create, let_go, map_whole
 from batching.worker_view import WorkerState, WorkerView, view_of
 
 MAGIC = b"rerankdB"
@@ -174,10 +174,7 @@ class Board:
         return [view_of(index, slot, now) for index, slot in enumerate(self.slots)]
 
     def close(self) -> None:
-        """Let go of the mapping."""
+        """Let go of the mapping; views still held elsewhere keep it alive until they go."""
         self._virtual_time.release()
         del self.header, self.slots
-        try:
-            self._map.close()
-        except BufferError:  # somebody still holds a view; the mapping goes with it
-            return
+        let_go(self._map)

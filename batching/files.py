@@ -45,6 +45,12 @@ def map_whole(path: Path, least: int) -> mmap.mmap:
         return mmap.mmap(file.fileno(), 0)
 
 
+def let_go(mapping: mmap.mmap) -> None:
+    """Close a mapping, or leave it to the views of it that somebody still holds: it goes with the last of them."""
+    with contextlib.suppress(BufferError):
+        mapping.close()
+
+
 class FileLock:
     """An exclusive `flock`; the kernel releases it when its holder dies. Never waited for without limit; not recursive."""
 

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from batching.files import create, map_whole
+from batching.files import create, let_go, map_whole
 
 EXIT_CANNOT_START = 2
 """An HTTP process's exit code that says: starting me again will not help. The reason then stands in the table."""
@@ -99,10 +99,7 @@ class Processes:
     def close(self) -> None:
         """Let go of the mapping; views still held elsewhere keep it alive until they go."""
         del self.rows
-        try:
-            self._map.close()
-        except BufferError:
-            return
+        let_go(self._map)
 
 
 def processes_file(directory: Path) -> Path:

@@ -13,7 +13,7 @@ import pytest
 from batching import files
 from batching.bell import MAX_PATH, Bell, Ringer, check_path
 from batching.errors import StartError
-from batching.files import FileLock, create
+from batching.files import FileLock, create, let_go, map_whole
 
 
 def test_a_file_is_private_and_exactly_as_large_as_asked(tmp_path: Path) -> None:
@@ -34,6 +34,19 @@ def test_no_room_is_an_error_that_says_what_to_do(tmp_path: Path, monkeypatch: p
     with pytest.raises(StartError, match=r"no room in .* for 5,000 bytes .*RERANKER_RUNTIME_DIR"):
         create(tmp_path / "file", 5000)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mapping_lives_as_long_as_its_views(tmp_path: Path) -> None:
+    """Without a view it is closed at once; with one that is no error, and the view still reads and writes the file."""
+    create(tmp_path / "file", 4096)
+    free, held = map_whole(tmp_path / "file", 4096), map_whole(tmp_path / "file", 4096)
+    view = memoryview(held)
+    for mapping in (free, held):
+        let_go(mapping)
+    assert (free.closed, held.closed) == (True, False)
+    view[0] = 7
+    assert (tmp_path / "file").read_bytes()[0] == 7
+    view.release()
 
 
 def test_a_lock_has_one_holder(tmp_path: Path) -> None:
