@@ -39,7 +39,8 @@ def fuse(base: PreTrainedModel, kernel: Kernel, dtype: torch.dtype, offset: int,
 
     Raises SettingError when it was asked for by name and can't be.
     """
-    reason = available(base.device, dtype) or unsupported(base) or ("attention is 'runs'" if kernel.sorts else None)
+    float8 = options.dtype == "float8"
+    reason = available(base.device, dtype) or unsupported(base, float8=float8) or ("attention is 'runs'" if kernel.sorts else None)
     if reason is not None and options.forward == "fused":
         raise SettingError(f"forward 'fused' is not possible: {reason}; use 'auto'")
     if reason is not None or options.forward not in ("auto", "fused"):
@@ -47,14 +48,14 @@ def fuse(base: PreTrainedModel, kernel: Kernel, dtype: torch.dtype, offset: int,
     torch.cuda.set_device(base.device)
     set_cache_directories()
     try:
-        fused = FusedForward(base, float8=options.dtype == "float8")
+        fused = FusedForward(base, float8=float8)
         batch = probe(base.device, kernel, PROBE_TOKENS, PROBE_LENGTH, offset)
         with torch.inference_mode():
             apart = worst_row(fused.hidden(batch), PackedForward(base, kernel.name).hidden(batch))
     except Exception as error:  # noqa: BLE001  compilers fail in many ways; each leaves the model's own modules
         logger.warning("no fused forward: %s: %s", type(error).__name__, str(error).partition("\n")[0])
         return None
-    if not apart <= (FLOAT8_DRIFT if options.dtype == "float8" else DRIFT):
+    if not apart <= (FLOAT8_DRIFT if float8 else DRIFT):
         logger.warning("no fused forward: it differs from the model's own modules by %.2g of the spread", apart)
         return None
     return fused if options.graphs == "off" else GraphedForward(fused, kernel, offset, cuda_graphs())

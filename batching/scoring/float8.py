@@ -73,12 +73,7 @@ class Float8Linear(nn.Module):
 
 def fits(linear: nn.Module) -> bool:
     """If a module is a linear of a shape that the product takes."""
-    return type(linear) is nn.Linear and fits_shape(linear.weight)
-
-
-def fits_shape(weight: Tensor) -> bool:
-    """If the product takes a weight [out, in]."""
-    return all(side % MULTIPLE == 0 for side in weight.shape)
+    return type(linear) is nn.Linear and all(side % MULTIPLE == 0 for side in linear.weight.shape)
 
 
 def to_float8(base: nn.Module, product: Product, quantise: Quantise = quantise_rows) -> int:

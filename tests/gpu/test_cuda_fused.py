@@ -8,7 +8,7 @@ import torch
 
 from batching.scoring.float8 import quantise_rows
 from batching.scoring.fused.kernels import Plain, Rows, Spans, Triton
-from batching.scoring.fused.weights import Norm, Tables
+from batching.scoring.onednn.weights import EmbeddingWeights, Norm
 from batching.scoring.options import DTypeChoice
 from tests.checkpoints import QUERY
 from tests.models.cases import CASES, PAIRS, encoded, scorer_of
@@ -48,7 +48,7 @@ def test_row_kernels(dtype: torch.dtype, float8: bool, width: int, cuda: torch.d
         return torch.randn(*shape, device=cuda, dtype=dtype)
 
     norm = Norm(made(width), made(width), 1e-5)
-    tables = Tables(made(90, width), made(40, width), made(2, width), norm)
+    tables = EmbeddingWeights(made(90, width), made(40, width), made(2, width), norm, None)
     ids, positions, types = (torch.randint(0, size, (77,), device=cuda, dtype=torch.int32) for size in (90, 40, 2))
     for kinds in (types, None):
         near(triton.embed(ids, positions, kinds, tables), plain.embed(ids, positions, kinds, tables), HALF[dtype])
@@ -71,8 +71,8 @@ def test_attention(dtype: torch.dtype, head: int, cuda: torch.device) -> None:
     few = torch.arange(len(lengths), device=cuda, dtype=torch.int32)
     real = torch.cat([offsets[:4], offsets[5:]])  # a sequence that is read has tokens
     for q, spans in (
-        (mix[:, 0], Spans(offsets, offsets, max(lengths), max(lengths))),
-        (mix[: len(few) - 1, 0], Spans(few, real, 1, max(lengths))),
+        (mix[:, 0], Spans(offsets, offsets, max(lengths))),
+        (mix[: len(few) - 1, 0], Spans(few, real, 1)),
     ):
         got, want = (one.attend(q, mix[:, 1], mix[:, 2], spans, head**-0.5).values for one in (triton, plain))
         assert float((got.float() - want.float()).abs().max()) <= 2 * HALF[dtype]
@@ -84,7 +84,7 @@ def test_attention_over_more_sequences_than_a_grid_has_room_for(cuda: torch.devi
     count = 70_000
     offsets = torch.arange(count + 1, device=cuda, dtype=torch.int32)
     mix = torch.randn(count, 3, 1, 16, device=cuda, dtype=torch.bfloat16)
-    got = Triton(float8=False).attend(mix[:, 0], mix[:, 1], mix[:, 2], Spans(offsets, offsets, 1, 1), 0.25).values
+    got = Triton(float8=False).attend(mix[:, 0], mix[:, 1], mix[:, 2], Spans(offsets, offsets, 1), 0.25).values
     assert torch.equal(got, mix[:, 2, 0])
 
 

@@ -83,6 +83,9 @@ def test_what_it_does_not_know_is_named() -> None:
     assert unsupported(base) is None
     base.config.hidden_act = "relu"
     assert "relu" in str(unsupported(base))
+    base.config.hidden_act, base.config.intermediate_size = "gelu", 40
+    assert unsupported(base) is None
+    assert "40 is no multiple of 16" in str(unsupported(base, float8=True))
     assert "CUDA" in str(available(torch.device("cpu"), torch.bfloat16))
     with pytest.raises(SettingError, match="'fused' is not possible: it needs a CUDA device"):
         load_scorer(encoder_of("bert").card, ScoringOptions(forward="fused"))

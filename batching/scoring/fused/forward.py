@@ -12,10 +12,10 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from batching.scoring.batch import Batch, RowRead, read_rows
+from batching.scoring.float8 import MULTIPLE, scaled_mm
 from batching.scoring.float8 import Product as Float8Product
-from batching.scoring.float8 import fits_shape, scaled_mm
 from batching.scoring.fused.kernels import Passes, Rows, Spans, Triton
-from batching.scoring.fused.weights import Layer, Product, layer_of, part, tables_of
+from batching.scoring.fused.weights import Layer, Product, layer_of, part
 from batching.scoring.kernels import HALF
 from batching.scoring.layout import Layout
 from batching.scoring.onednn.weights import read_weights, unlike
@@ -33,8 +33,8 @@ def available(device: torch.device, dtype: torch.dtype) -> str | None:
     return None if importlib.util.find_spec("triton") else "Triton is not installed"
 
 
-def unsupported(model: PreTrainedModel) -> str | None:
-    """Why `model` can't run here, in one line; None when it can."""
+def unsupported(model: PreTrainedModel, *, float8: bool = False) -> str | None:
+    """Why `model` can't run here, in one line; None when it can. `float8`: with products that take only some widths."""
     reason = unlike(model)
     if reason is not None:
         return reason
@@ -42,6 +42,8 @@ def unsupported(model: PreTrainedModel) -> str | None:
     head = config.hidden_size // config.num_attention_heads
     if config.hidden_act != "gelu" or head > LARGEST_HEAD or getattr(model, "embeddings_project", None) is not None:
         return f"the activation {config.hidden_act!r}, heads of {head} or projected embeddings have no fused forward"
+    if float8 and any(width % MULTIPLE for width in (config.hidden_size, config.intermediate_size)):
+        return f"a width of {config.hidden_size} or {config.intermediate_size} is no multiple of {MULTIPLE}, as float8 products need it"
     return None
 
 
@@ -56,11 +58,12 @@ class FusedForward:
         own = read_weights(base)
         self.backend = "fused"
         self._passes, self._product = passes or Triton(float8=float8), product
-        self._tables = tables_of(own.embeddings)
+        self._tables = own.embeddings
         self._heads, self._width = own.heads, own.layers[0].query.weight.shape[0]
-        fit = float8 and all(fits_shape(one.weight) for one in (own.layers[0].query, own.layers[0].up, own.layers[0].down))
         norms = [own.embeddings.norm, *(layer.norm for layer in own.layers)]
-        self._layers = tuple(layer_of(layer, before, float8=fit) for layer, before in zip(own.layers, norms, strict=False))
+        self._layers = tuple(layer_of(layer, before, float8=float8) for layer, before in zip(own.layers, norms, strict=False))
+        mix = self._layers[-1].mix
+        self._ask, self._answer = part(mix, 0, self._width), part(mix, self._width, 3 * self._width)
         self._scale = (self._width // self._heads) ** -0.5
 
     def fill(self, tokens: int) -> int:
@@ -83,10 +86,9 @@ class FusedForward:
         picked = offsets[:-1] if read == "first" else offsets[1:] - 1
         few = Rows(*(None if one is None else one.index_select(0, picked) for one in (x.values, x.quantised, x.scales)))  # type: ignore[arg-type]
         width = self._width
-        q, kv = self._linear(few, part(last.mix, 0, width)), self._linear(x, part(last.mix, width, 3 * width))
-        count = len(picked)
-        singles = torch.arange(count + 1, device=offsets.device, dtype=torch.int32)
-        spans = Spans(singles, offsets, 1, batch.segments.longest or batch.layout.longest)
+        q, kv = self._linear(few, self._ask), self._linear(x, self._answer)
+        singles = torch.arange(len(offsets), device=offsets.device, dtype=torch.int32)
+        spans = Spans(singles, offsets, 1)
         mixed = self._passes.attend(self._split(q), self._split(kv[:, :width]), self._split(kv[:, width:]), spans, self._scale, last.step)
         return self._finish(mixed, few, last).values.float()
 
@@ -97,8 +99,7 @@ class FusedForward:
 
     def _run(self, batch: Batch, layers: tuple[Layer, ...]) -> Rows:
         tensors, width = batch.tensors, self._width
-        longest = batch.segments.longest or batch.layout.longest
-        spans = Spans(tensors["offsets"], tensors["offsets"], longest, longest)
+        spans = Spans(tensors["offsets"], tensors["offsets"], batch.segments.longest or batch.layout.longest)
         x = self._passes.embed(tensors["ids"], tensors["positions"], tensors.get("types"), self._tables)
         for layer in layers:
             mix = self._linear(x, layer.mix)

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from batching.scoring.float8 import FLOAT8, LARGEST, quantise_rows
-from batching.scoring.fused.weights import Norm, Tables
+from batching.scoring.onednn.weights import EmbeddingWeights, Norm
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,11 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Spans:
-    """Sequences of queries and of keys: offsets int32 [S + 1] on the device, and the longest of each on the host."""
+    """Sequences of queries and of keys: offsets int32 [S + 1] on the device, and the most queries of one sequence on the host."""
 
     offsets: Tensor
     key_offsets: Tensor
     longest: int
-    longest_key: int
 
 
 class Passes(Protocol):
@@ -45,7 +44,7 @@ class Passes(Protocol):
 
     float8: bool
 
-    def embed(self, ids: Tensor, positions: Tensor, types: Tensor | None, tables: Tables) -> Rows:
+    def embed(self, ids: Tensor, positions: Tensor, types: Tensor | None, tables: EmbeddingWeights) -> Rows:
         """The normed sum of three table rows for every token."""
         ...
 
@@ -71,7 +70,7 @@ class Plain:
     def __init__(self, *, float8: bool) -> None:
         self.float8 = float8
 
-    def embed(self, ids: Tensor, positions: Tensor, types: Tensor | None, tables: Tables) -> Rows:
+    def embed(self, ids: Tensor, positions: Tensor, types: Tensor | None, tables: EmbeddingWeights) -> Rows:
         """See `Passes`."""
         kinds = tables.types[torch.zeros_like(ids) if types is None else types]
         total = tables.words[ids].float() + tables.positions[positions].float() + kinds.float()
@@ -118,7 +117,7 @@ class Triton:
         self.float8 = float8
         self._kernels = triton_kernels
 
-    def embed(self, ids: Tensor, positions: Tensor, types: Tensor | None, tables: Tables) -> Rows:
+    def embed(self, ids: Tensor, positions: Tensor, types: Tensor | None, tables: EmbeddingWeights) -> Rows:
         """See `Passes`."""
         width = tables.words.shape[1]
         rows = self._rows(len(ids), width, tables.words)

@@ -26,13 +26,16 @@ def _write_float8(y, quantised, scales, row, columns, width, inside):
 
 
 @triton.jit
-def _normed(x, weight, bias, columns, width, epsilon, inside):
-    """LayerNorm of one row in float32."""
+def _write_normed(x, weight, bias, out, quantised, scales, row, columns, width, epsilon, inside, FLOAT8: tl.constexpr):
+    """LayerNorm of one row in float32, written as `out` has it and, for `FLOAT8`, as e4m3."""
     mean = tl.sum(x) / width
     apart = tl.where(inside, x - mean, 0.0)
     spread = tl.rsqrt(tl.sum(apart * apart) / width + epsilon)
     scaled = apart * spread * tl.load(weight + columns, inside, 0.0).to(tl.float32)
-    return scaled + tl.load(bias + columns, inside, 0.0).to(tl.float32)
+    y = scaled + tl.load(bias + columns, inside, 0.0).to(tl.float32)
+    tl.store(out + row * width + columns, y.to(out.dtype.element_ty), inside)
+    if FLOAT8:
+        _write_float8(y, quantised, scales, row, columns, width, inside)
 
 
 @triton.jit
@@ -47,10 +50,7 @@ def embed_rows(ids, positions, types, words, places, kinds, weight, bias, out, q
     x = tl.load(words + word * width + columns, inside, 0.0).to(tl.float32)
     x += tl.load(places + place * width + columns, inside, 0.0).to(tl.float32)
     x += tl.load(kinds + kind * width + columns, inside, 0.0).to(tl.float32)
-    y = _normed(x, weight, bias, columns, width, epsilon, inside)
-    tl.store(out + row * width + columns, y.to(out.dtype.element_ty), inside)
-    if FLOAT8:
-        _write_float8(y, quantised, scales, row, columns, width, inside)
+    _write_normed(x, weight, bias, out, quantised, scales, row, columns, width, epsilon, inside, FLOAT8)
 
 
 @triton.jit
@@ -61,10 +61,7 @@ def add_norm_rows(x, residual, weight, bias, out, quantised, scales, width, epsi
     inside = columns < width
     total = tl.load(x + row * width + columns, inside, 0.0).to(tl.float32)
     total += tl.load(residual + row * width + columns, inside, 0.0).to(tl.float32)
-    y = _normed(total, weight, bias, columns, width, epsilon, inside)
-    tl.store(out + row * width + columns, y.to(out.dtype.element_ty), inside)
-    if FLOAT8:
-        _write_float8(y, quantised, scales, row, columns, width, inside)
+    _write_normed(total, weight, bias, out, quantised, scales, row, columns, width, epsilon, inside, FLOAT8)
 
 
 @triton.jit

@@ -15,25 +15,6 @@ SLACK = 1.1
 
 
 @dataclass(frozen=True, slots=True)
-class Norm:
-    """A LayerNorm's `weight` and `bias` [H]."""
-
-    weight: Tensor
-    bias: Tensor
-    epsilon: float
-
-
-@dataclass(frozen=True, slots=True)
-class Tables:
-    """Embedding tables [entries, H] and the norm of their sum."""
-
-    words: Tensor
-    positions: Tensor
-    types: Tensor
-    norm: Norm
-
-
-@dataclass(frozen=True, slots=True)
 class Product:
     """`weight` [out, in] in the number type of the product, `scale` float32 [out, 1] where that is float8, `bias` [out]."""
 
@@ -54,15 +35,10 @@ class Layer:
     mix: Product
     step: float | None
     output: Product
-    attention_norm: Norm
+    attention_norm: named.Norm
     up: Product
     down: Product
-    norm: Norm
-
-
-def tables_of(own: named.EmbeddingWeights) -> Tables:
-    """The tables as they are."""
-    return Tables(own.words, own.positions, own.types, _norm(own.norm))
+    norm: named.Norm
 
 
 def layer_of(own: named.LayerWeights, before: named.Norm, *, float8: bool) -> Layer:
@@ -72,10 +48,10 @@ def layer_of(own: named.LayerWeights, before: named.Norm, *, float8: bool) -> La
         mix=_product(torch.cat([one.weight for one in mix]), torch.cat([one.bias for one in mix]), float8=float8),
         step=_step(own.value, before) if float8 else None,
         output=_product(own.output.weight, own.output.bias, float8=float8),
-        attention_norm=_norm(own.attention_norm),
+        attention_norm=own.attention_norm,
         up=_product(own.up.weight, own.up.bias, float8=float8),
         down=_product(own.down.weight, own.down.bias, float8=float8),
-        norm=_norm(own.norm),
+        norm=own.norm,
     )
 
 
@@ -101,7 +77,3 @@ def _product(weight: Tensor, bias: Tensor, *, float8: bool) -> Product:
         return Product(weight.contiguous(), bias)
     quantised, scale = quantise_rows(weight)
     return Product(quantised.contiguous(), bias, scale)
-
-
-def _norm(own: named.Norm) -> Norm:
-    return Norm(own.weight, own.bias, own.epsilon)
