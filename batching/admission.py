@@ -78,7 +78,7 @@ class Admission:
         self._tokens = self._requests = 0  # kept here too, so that nobody else can spoil them
         self._alone = len(arenas) == 1  # then nobody can come between reading and adding
         self._samples: deque[tuple[float, int, float, int]] = deque()
-        self._rate, self._batch_tokens, self._ready, self._looked = 0.0, 0.0, 1, 0.0
+        self._rate, self._batch_tokens, self._ready, self._budget_tokens, self._looked = 0.0, 0.0, 1, 0, 0.0
         self._closed = False
 
     def reserve(self, tokens: int, deadline: float | None = None) -> Reservation:
@@ -105,7 +105,7 @@ class Admission:
     def _check_deadline(self, tokens: int, left_s: float) -> None:
         """Refuse at once what can't be done in time at the measured rate, if that was measured on batches as large as these would be."""
         rate = self.drain_tokens_per_s()
-        if self._batch_tokens < SMALL * min(tokens, self._board.budget_tokens()):
+        if self._batch_tokens < SMALL * min(tokens, self._budget_tokens):
             return
         if wait_s(tokens, 0, 0, rate) > left_s:
             raise Expired(
@@ -140,6 +140,7 @@ class Admission:
         tokens, busy_s, batches = self._board.counters()
         self._looked = now
         self._ready = max(1, int((self._board.slots["state"] == int(WorkerState.READY)).sum()))
+        self._budget_tokens = self._board.budget_tokens()
         if not self._samples:
             self._samples.append((now, tokens, busy_s, batches))
             self._rate, self._batch_tokens = tokens / busy_s if busy_s > 0 else 0.0, tokens / max(1, batches)
