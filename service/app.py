@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from litestar import Litestar, Request, Response
 from litestar.config.cors import CORSConfig
 
+from batching.cores import usable_cores
 from service import routes, routes_docs, routes_health, routes_info, tracing
 from service.auth import KeyRing
 from service.dialects import table
@@ -64,15 +64,16 @@ def make_state(settings: Settings, served: Sequence[Served], process_index: int,
     metrics = Metrics(models.names, dialects, process_index, shared, keys.names if settings.metrics_per_key else None)
     metrics.watch(EngineCollector(models.views))
     rates = RateLimits(settings.rate_limit_requests, settings.rate_limit_tokens, shared)
-    count = thread_count(settings.workers)
+    cores = usable_cores()
+    count = thread_count(cores, settings.workers)
     threads = ThreadPoolExecutor(count, thread_name_prefix="tokenize")
-    reranker = Reranker(settings, models, metrics, threads, several=count > 1, spread=spread_width(os.cpu_count() or 1))
+    reranker = Reranker(settings, models, metrics, threads, several=count > 1, spread=spread_width(cores))
     return State(settings, models, metrics, keys, rates, reranker, threads, tracing.open_tracing(settings, models, process_index))
 
 
-def thread_count(processes: int) -> int:
+def thread_count(cores: int, processes: int) -> int:
     """Return how many threads of one HTTP process tokenize: the cores, shared among the processes."""
-    return max(1, min(MOST_THREADS, (os.cpu_count() or 1) // processes))
+    return max(1, min(MOST_THREADS, cores // processes))
 
 
 def spread_width(cores: int) -> int:

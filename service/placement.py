@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from batching import memory
+from batching.cores import usable_cores
 from batching.errors import SettingError
 from batching.families.card import ModelCard
 from batching.pool import WorkerSpec
@@ -32,18 +32,8 @@ class Machine(msgspec.Struct, frozen=True):
 
 def look(environ: dict[str, str]) -> Machine:
     """This machine, without importing torch: usable cores, memory that a container may take, NVIDIA GPUs by their device files."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     apple = platform.system() == "Darwin" and platform.machine() == "arm64"
-    return Machine(_quota(cores), memory.host().total, _gpus(environ), apple)
-
-
-def _quota(cores: int) -> int:
-    """Cores that the cgroup's CPU quota allows."""
-    try:
-        limit, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return cores
-    return cores if limit == "max" else max(1, min(cores, int(limit) // int(period)))
+    return Machine(usable_cores(), memory.host().total, _gpus(environ), apple)
 
 
 def _gpus(environ: dict[str, str]) -> int:

@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
-import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
+from batching.cores import usable_cores
 from batching.errors import Expired, Overloaded, TooLarge
 from batching.families.base import Pictures
 from batching.families.card import ModelCard
@@ -79,7 +79,7 @@ class Gallery:
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:
-        count = max(1, min(MOST_THREADS, (os.cpu_count() or 1) // self._settings.workers))
+        count = max(1, min(MOST_THREADS, usable_cores() // self._settings.workers))
         return ThreadPoolExecutor(count, thread_name_prefix="images")
 
     @contextlib.contextmanager
