@@ -4,6 +4,7 @@
 
 Random weights in small real shapes (hidden size 384 to 512, 4 layers): ratios carry over to larger ones, rates do not. Both sides
 get the same token ids; the padded side is transformers' own modules with SDPA on batches of 32, sorted by length.
+`ops.bench.gpu.families` does the same with other shapes on a card.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,18 +22,22 @@ from transformers import AutoModel, PreTrainedModel
 
 from batching.families.base import Family
 from batching.families.card import ModelCard
-from batching.scoring.attention import NAME, RUNS
+from batching.scoring.attention import NAME, RUNS, choose_kernel
 from batching.scoring.bodies import packs, read_positions
+from batching.scoring.cuda import fuse
 from batching.scoring.forwards import choose_forward
 from batching.scoring.heads import LinearHead
-from batching.scoring.lanes import HostLane
+from batching.scoring.lanes import lane_for
 from batching.scoring.options import ScoringOptions
 from batching.scoring.parts import Parts
 from batching.scoring.readers import PairReader
 from batching.scoring.scorer import Limits, PackedScorer
 from batching.types import Pack
+from ops.bench.gpu.timing import wait
 
-BATCH = 32
+Body = tuple[str, dict[str, Any], bool]
+"""Config class, its fields, causal."""
+BATCH, BUDGET = 32, 2048
 VOCABULARY = 8000
 ENCODER: dict[str, Any] = {
     "vocab_size": VOCABULARY, "hidden_size": 384, "num_hidden_layers": 4, "num_attention_heads": 12, "intermediate_size": 1536,
@@ -50,7 +55,7 @@ DEBERTA = ENCODER | {
     "relative_attention": True, "position_buckets": 256, "pos_att_type": ["p2c", "c2p"], "share_att_key": True,
     "norm_rel_ebd": "layer_norm", "position_biased_input": False, "type_vocab_size": 0,
 }  # fmt: skip
-BODIES: dict[str, tuple[str, dict[str, Any], bool]] = {
+BODIES: dict[str, Body] = {
     "bert": ("BertConfig", ENCODER, False),
     "xlm-roberta": ("XLMRobertaConfig", ENCODER, False),
     "electra": ("ElectraConfig", ENCODER | {"embedding_size": 384}, False),
@@ -66,8 +71,8 @@ BODIES: dict[str, tuple[str, dict[str, Any], bool]] = {
     "mistral": ("MistralConfig", DECODER | {"sliding_window": None}, True),
     "gemma": ("GemmaConfig", DECODER | {"head_dim": 64, "num_key_value_heads": 1}, True),
 }
-"""Name, config class, its fields, causal. A body stands for its families: xlm-roberta also for jina-v2, modernbert for module chains,
-llama for layerwise MiniCPM, mistral for the large ctxl, qwen2 for mxbai-v2, qwen3 for zerank, ctxl and jina-v3 too."""
+"""A body stands for its families: xlm-roberta also for jina-v2, modernbert for module chains, llama for layerwise MiniCPM, mistral
+for the large ctxl, qwen2 for mxbai-v2, qwen3 for zerank, ctxl and jina-v3 too."""
 
 
 def lengths_of(tokens: int, seed: int = 7) -> np.ndarray:
@@ -77,34 +82,44 @@ def lengths_of(tokens: int, seed: int = 7) -> np.ndarray:
     return kept[: int(np.searchsorted(np.cumsum(kept), tokens)) + 1]
 
 
-def body_of(name: str, dtype: torch.dtype, attention: str) -> PreTrainedModel:
+def rows_of(lengths: Iterable[float], random: np.random.Generator) -> list[np.ndarray]:
+    """Made-up token ids, a row for each length."""
+    return [random.integers(5, VOCABULARY, int(length), dtype=np.int32) for length in lengths]
+
+
+def body_of(body: Body, dtype: torch.dtype, attention: str, device: str = "cpu") -> PreTrainedModel:
     """The same random weights every time."""
-    kind, fields, _ = BODIES[name]
+    kind, fields, _ = body
     torch.manual_seed(0)
-    model = AutoModel.from_config(getattr(transformers, kind)(**fields), attn_implementation=attention, dtype=dtype).eval()
+    with torch.device(device):
+        model = AutoModel.from_config(getattr(transformers, kind)(**fields), attn_implementation=attention, dtype=dtype).eval()
     if getattr(model, "pooler", None) is not None:
         model.pooler = None
     return model
 
 
-def scorer_of(name: str, dtype: torch.dtype) -> PackedScorer:
-    """A scorer around the body as a worker would choose it, with a head of one row."""
-    causal = BODIES[name][2]
-    model = body_of(name, torch.float32, "eager")
-    if packs(type(model), model.config.model_type):
-        model = body_of(name, dtype, NAME)
+def packed_body(body: Body, dtype: torch.dtype) -> PreTrainedModel:
+    """A body as a worker would load it on the CPU; one that can't be packed stays as it is."""
+    model = body_of(body, torch.float32, "eager")
+    return body_of(body, dtype, NAME) if packs(type(model), model.config.model_type) else model
+
+
+def scorer_of(name: str, model: PreTrainedModel, dtype: torch.dtype, *, causal: bool) -> PackedScorer:
+    """A scorer around a body, on its device already, with the forward that a worker would choose and a head of one row."""
     family = Family(name=name, layout=(), causal=causal, read="last" if causal else "first")
-    positions = read_positions(model)
     card = ModelCard(
         name=name, path="", family=family, architecture="", activation="identity", max_length=512, default_max_length=512,
         vocab_size=VOCABULARY, config={}, revision="", weights_bytes=0,
     )  # fmt: skip
     reader = PairReader(family.read, LinearHead(torch.ones(model.config.hidden_size)), causal=causal)
-    forward = choose_forward(Parts(model, reader), card, RUNS, dtype, ScoringOptions())
-    limits = Limits(positions=positions, vocabulary=VOCABULARY, longest=512)
+    for module in reader.modules():
+        module.to(model.device)
+    options, positions, kernel = ScoringOptions(device=str(model.device)), read_positions(model), choose_kernel(model.device, dtype, "auto")
+    forward = fuse(model, kernel, dtype, positions.offset, options) or choose_forward(Parts(model, reader), card, kernel, dtype, options)
     return PackedScorer(
-        family=family, forward=forward, reader=reader, kernel=RUNS, lane=HostLane(), device="cpu", dtype=str(dtype), limits=limits
-    )
+        family=family, forward=forward, reader=reader, kernel=RUNS if forward.padded else kernel, lane=lane_for(model.device),
+        device=options.device, dtype=str(dtype), limits=Limits(positions=positions, vocabulary=VOCABULARY, longest=512),
+    )  # fmt: skip
 
 
 def pack_of(rows: Sequence[np.ndarray], *, shared: bool) -> Pack:
@@ -119,7 +134,7 @@ def pack_of(rows: Sequence[np.ndarray], *, shared: bool) -> Pack:
     )
 
 
-def packed_run(scorer: PackedScorer, rows: Sequence[np.ndarray], budget: int = 2048) -> Callable[[], None]:
+def packed_run(scorer: PackedScorer, rows: Sequence[np.ndarray], budget: int = BUDGET) -> Callable[[], None]:
     """Batches of at most `budget` tokens in the order of arrival."""
     batches: list[list[np.ndarray]] = [[]]
     for row in rows:
@@ -131,16 +146,16 @@ def packed_run(scorer: PackedScorer, rows: Sequence[np.ndarray], budget: int = 2
 
 
 @torch.inference_mode()
-def padded_once(model: PreTrainedModel, rows: Sequence[np.ndarray]) -> None:
-    """All rows, longest first, in batches of BATCH."""
+def padded_once(model: PreTrainedModel, rows: Sequence[np.ndarray], size: int = BATCH) -> None:
+    """All rows, longest first, in batches of `size`; waits for the last."""
     ordered = sorted(rows, key=len, reverse=True)
-    for first in range(0, len(ordered), BATCH):
-        batch = ordered[first : first + BATCH]
-        ids, mask = torch.ones(len(batch), len(batch[0]), dtype=torch.long), torch.zeros(len(batch), len(batch[0]), dtype=torch.long)
+    for first in range(0, len(ordered), size):
+        batch = ordered[first : first + size]
+        ids, mask = np.ones((len(batch), len(batch[0])), np.int64), np.zeros((len(batch), len(batch[0])), np.int64)
         for number, row in enumerate(batch):
-            ids[number, : len(row)] = torch.from_numpy(row)
-            mask[number, : len(row)] = 1
-        model(input_ids=ids, attention_mask=mask)
+            ids[number, : len(row)], mask[number, : len(row)] = row, 1
+        model(input_ids=torch.from_numpy(ids).to(model.device), attention_mask=torch.from_numpy(mask).to(model.device))
+    wait(str(model.device))
 
 
 def race(runs: Sequence[Callable[[], None]], rounds: int) -> list[float]:
@@ -155,6 +170,16 @@ def race(runs: Sequence[Callable[[], None]], rounds: int) -> list[float]:
     return best
 
 
+def shared_prefix(scorer: PackedScorer, random: np.random.Generator, rounds: int, budget: int = BUDGET) -> tuple[float, float]:
+    """Seconds of 100 documents of about 100 tokens behind 90 shared ones, as a Qwen3-Reranker's: computed once, and with every document."""
+    (prefix,) = rows_of([90], random)
+    documents = rows_of(random.normal(100, 20, 100).clip(30, 200), random)
+    together = pack_of([prefix, *documents], shared=True)
+    alone = packed_run(scorer, [np.concatenate([prefix, document]) for document in documents], budget)
+    once, each = race([lambda: scorer.launch(together)() is None or None, alone], rounds)
+    return once, each
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -167,28 +192,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.set_num_threads(asked.threads)
     dtype = getattr(torch, asked.dtype)
     random = np.random.default_rng(1)
-    rows = [random.integers(5, VOCABULARY, length, dtype=np.int32) for length in lengths_of(asked.tokens)]
+    rows = rows_of(lengths_of(asked.tokens), random)
     tokens = sum(map(len, rows))
     print(f"torch {torch.__version__}, transformers {transformers.__version__}, {asked.dtype}, {asked.threads} threads, {tokens} tokens\n")
     print("| body | forward | padded, sorted, tokens/s | packed, tokens/s | ratio |\n|---|---|---|---|---|")
     for name in asked.bodies.split(","):
-        reference = body_of(name, dtype, "eager" if name == "deberta-v2" else "sdpa")
-        scorer = scorer_of(name, dtype)
+        reference = body_of(BODIES[name], dtype, "eager" if name == "deberta-v2" else "sdpa")
+        scorer = scorer_of(name, packed_body(BODIES[name], dtype), dtype, causal=BODIES[name][2])
         padded, packed = race([lambda model=reference: padded_once(model, rows), packed_run(scorer, rows)], asked.rounds)
         print(f"| {name} | {scorer.backend} | {tokens / padded:,.0f} | {tokens / packed:,.0f} | {padded / packed:.2f} |", flush=True)
-    shared_prefix(dtype, asked.rounds, random)
-    return 0
-
-
-def shared_prefix(dtype: torch.dtype, rounds: int, random: np.random.Generator) -> None:
-    """100 documents of about 100 tokens behind a Qwen3-Reranker's prefix of 90: computed once, and with every document."""
-    scorer = scorer_of("qwen3", dtype)
-    prefix = random.integers(5, VOCABULARY, 90, dtype=np.int32)
-    documents = [random.integers(5, VOCABULARY, int(length), dtype=np.int32) for length in random.normal(100, 20, 100).clip(30, 200)]
-    together = pack_of([prefix, *documents], shared=True)
-    alone = packed_run(scorer, [np.concatenate([prefix, document]) for document in documents])
-    once, each = race([lambda: scorer.launch(together)() is None or None, alone], rounds)
+    scorer = scorer_of("qwen3", packed_body(BODIES["qwen3"], dtype), dtype, causal=True)
+    once, each = shared_prefix(scorer, random, asked.rounds)
     print(f"\nqwen3, 100 documents behind 90 shared tokens: {once:.2f} s shared, {each:.2f} s not, ratio {each / once:.2f}")
+    return 0
 
 
 if __name__ == "__main__":
