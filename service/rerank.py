@@ -25,6 +25,7 @@ from service.schemas import RerankRequest, RerankResult
 from service.score_cache import ScoreCache
 from service.settings import Settings
 from service.tracing import Trace
+from service.turns import Turns
 
 log = logging.getLogger("rerankd.rerank")
 
@@ -55,6 +56,7 @@ class Reranker:
     ) -> None:
         self._settings, self._models, self._metrics, self._threads = settings, models, metrics, threads
         self._several, self._under_way = several, 0
+        self._turns = Turns()
         self._spread = Spread(spread, lambda: self._under_way <= 1)
         for model in models.all:
             model.encoder.vocabulary.spread = self._spread
@@ -126,6 +128,7 @@ class Reranker:
     async def _prepare(self, plans: Sequence[Plan], estimate: int) -> list[Prepared]:
         alone = self._under_way <= 1 or not self._several
         if alone and estimate <= INLINE_TOKENS and not any(plan.images for plan in plans):
+            await self._turns.take()
             return _prepare_all(plans)
         return await asyncio.get_running_loop().run_in_executor(self._threads, _prepare_all, plans)
 
