@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from batching.errors import Expired, ScoringFailed, WorkerLost
 from batching.queue import ENOUGH, KILL
 from batching.restart import Policy
+from batching.worker import CPU_NICENESS
 from tests.processes.engine import BAD, Engine, run, some, spec
 
 
@@ -118,6 +120,17 @@ def test_an_error_on_an_accelerator_costs_the_process_not_the_service(short_path
         assert engine.worker().restarts == 2
 
     run(Engine(short_path / "q", spec(mode="raise", device="cuda:0", budget_tokens=1 << 20)), test)
+
+
+@pytest.mark.parametrize(("device", "more"), [("cpu", CPU_NICENESS), ("cuda:0", 0)])
+def test_a_forward_on_the_cpu_steps_back_for_who_shares_its_cores(short_path: Path, device: str, more: int) -> None:
+    """HTTP processes go first there; a GPU's worker, which only feeds it, stands back for nobody."""
+
+    async def test(engine: Engine) -> None:
+        await engine.right(some(1)[0])
+        assert os.getpriority(os.PRIO_PROCESS, engine.worker().pid) == min(19, os.getpriority(os.PRIO_PROCESS, 0) + more)
+
+    run(Engine(short_path / "q", spec(device=device)), test)
 
 
 def test_a_hang_is_found_within_the_forward_limit(short_path: Path) -> None:
