@@ -42,8 +42,8 @@ MEMORY_S = 5.0
 GIL_SWITCH_S = 0.0005
 """The default of 5 ms would let one thread keep the other from a batch for longer than a small batch takes."""
 CPU_NICENESS = 3
-"""Added where the forward runs on the CPU. HTTP processes want the same cores now and then for a moment; without this they wait for them as
-long as for a batch's next pause (loop lag 9 ms at full load instead of 1 to 4), and then there is less to score."""
+"""Added where the forward runs on the CPU: HTTP processes want the same cores for a moment now and then, and an event loop that waits for a
+core keeps every caller waiting. Its latest turn in 5 s of full load came 1.3 ms late instead of 3.4, at the same throughput."""
 
 EXIT_CANNOT_LOAD = 2
 """The exit code that says: starting me again will not help. The reason stands on the board."""
