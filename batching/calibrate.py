@@ -12,7 +12,7 @@ import msgspec
 
 from batching.types import OutOfMemory
 
-NEAR_PEAK = 0.95
+NEAR_PEAK = 0.97
 """A batch that reaches this part of the best rate is large enough; a smaller one keeps latency low."""
 SIZES = tuple(256 << step for step in range(11))
 """Batch sizes that are tried, in tokens: 256 to 262,144."""

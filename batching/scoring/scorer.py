@@ -17,7 +17,8 @@ from batching.scoring.pictured import Spots
 from batching.scoring.segments import Kernel, Segments, shared_arrays, shared_rows, veil_of
 from batching.types import Collect, Int32s, Pack
 
-WARM_UP_LENGTH = 128
+MEDIAN_LENGTH, LENGTH_SIGMA, LEAST_LENGTH = 90, 0.6, 8
+"""Log-normal lengths as passages have them: equal ones would run faster than what comes, and small batches most of all."""
 SMALL_LENGTH = 64
 """Divides the rows of all graphs."""
 
@@ -110,30 +111,46 @@ class PackedScorer:
 
     def warm_up(self, tokens: int) -> None:
         """Run a made-up batch of about `tokens` tokens, so that kernels are loaded and memory is taken before the first request."""
-        self.launch(self._made_up(tokens, WARM_UP_LENGTH))()
+        self.launch(self._made_up(mixed_lengths(tokens, self._limits.longest)))()
 
     def prepare(self) -> None:
         """Meet the common small shapes often enough for the forward to keep them ready (CUDA graphs); nothing to do for others."""
         for tokens in self._forward.warm_up_rows:
             for _ in range(CAPTURE_AT):
-                self.launch(self._made_up(tokens, SMALL_LENGTH))()
+                self.launch(self._made_up(equal_lengths(tokens, min(SMALL_LENGTH, self._limits.longest))))()
 
     def memory_bytes(self) -> int:
         """Memory held on the device, or the weights' bytes where the device does not say."""
         return self._lane.memory_bytes() or self._forward.weights_bytes() + sum(map(module_bytes, self._reader.modules()))
 
-    def _made_up(self, tokens: int, length: int) -> Pack:
-        """One entry of about `tokens` tokens in sequences of `length`, or what the model holds."""
-        length = max(1, min(length, self._limits.longest, tokens))
+    def _made_up(self, lengths: Int32s) -> Pack:
+        """One entry of sequences of these lengths."""
         shared = self._family.unit in ("embedding", "late")
-        count = max(2 if shared else 1, tokens // length)
+        if shared and len(lengths) < 2:
+            lengths = np.repeat(lengths, 2)  # a query and a document
+        count = len(lengths)
         listwise = self._family.unit == "list"
         scores = 0 if listwise else count - int(shared)
         return Pack(
-            ids=np.ones(count * length, dtype=np.int32),
-            lengths=np.full(count, length, dtype=np.int32),
-            splits=np.full(count, length // 2, dtype=np.int32),
+            ids=np.ones(int(lengths.sum()), dtype=np.int32),
+            lengths=lengths,
+            splits=lengths // 2,
             entry_sequences=np.array([count], dtype=np.int32),
             entry_scores=np.array([scores], dtype=np.int32),
             entry_shared=np.array([shared]),
         )
+
+
+def equal_lengths(tokens: int, length: int) -> Int32s:
+    """About `tokens` tokens in sequences of `length`, int32 [S]."""
+    return np.full(max(1, tokens // length), min(length, tokens), dtype=np.int32)
+
+
+def mixed_lengths(tokens: int, longest: int) -> Int32s:
+    """`tokens` tokens in sequences as they come, none over `longest`; int32 [S], the same every time."""
+    drawn = np.random.default_rng(0).lognormal(np.log(MEDIAN_LENGTH), LENGTH_SIGMA, tokens // min(LEAST_LENGTH, longest) + 1)
+    lengths = np.clip(drawn, min(LEAST_LENGTH, longest), longest).astype(np.int32)
+    ends = np.cumsum(lengths)
+    lengths = lengths[: int(np.searchsorted(ends, tokens)) + 1]
+    lengths[-1] -= ends[len(lengths) - 1] - tokens
+    return lengths

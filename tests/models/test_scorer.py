@@ -7,12 +7,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from batching.errors import SettingError
 from batching.scoring.kernels import VarlenKernel, torch_varlen
 from batching.scoring.lanes import HostLane, memory_errors
 from batching.scoring.load import choose_dtype, choose_kernel, load_scorer, open_device
 from batching.scoring.options import ScoringOptions
+from batching.scoring.scorer import mixed_lengths
 from batching.types import OutOfMemory
 from tests.checkpoints import QUERY, SENTENCES
 from tests.models import dense
@@ -153,3 +156,16 @@ def test_threads_are_set() -> None:
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
+
+
+@given(st.integers(1, 5000), st.integers(1, 600))
+def test_what_a_start_measures_has_the_lengths_of_real_batches(tokens: int, longest: int) -> None:
+    """All the tokens asked for, nothing too long, the same every time; and unlike each other as soon as there is room for it."""
+    lengths = mixed_lengths(tokens, longest)
+    assert lengths.dtype == np.int32
+    assert int(lengths.sum()) == tokens
+    assert 1 <= lengths.min() <= lengths.max() <= longest
+    np.testing.assert_array_equal(mixed_lengths(tokens, longest), lengths)
+    if tokens >= 2048 and longest >= 256:
+        assert len(set(lengths.tolist())) > len(lengths) / 2
+        assert 60 < lengths.mean() < 150
