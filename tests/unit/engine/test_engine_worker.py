@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from batching.owner import Ended, Owner, Stamp
 from batching.queue_files import QueueShape, make_queue
 from batching.states import Failure, State
 from batching.types import Sequences
+from batching.worker import load
 from batching.worker_view import WorkerView
 from tests.fakes import POISON, expected, inline_worker, sequences
 
@@ -229,3 +232,17 @@ def test_the_devices_memory_stands_on_the_board(site: Site) -> None:
     with inline_worker(site.directory):
         site.wait(lambda: site.worker.device_total_bytes > 0)
         assert 0 < site.worker.device_free_bytes <= site.worker.device_total_bytes
+
+
+@pytest.mark.parametrize("factory", ["tests.fakes:make", "tests.fakes:missing"])
+def test_the_collector_leaves_alone_what_loading_left(factory: str) -> None:
+    """A full collection in a worker that has loaded looks at next to nothing; and it is on again, also where loading failed."""
+    gc.collect()
+    before = len(gc.get_objects())
+    try:
+        with nullcontext() if factory.endswith("make") else pytest.raises(AttributeError):
+            load(factory, {})
+        assert gc.isenabled()
+        assert len(gc.get_objects()) < before / 30 or factory.endswith("missing")
+    finally:
+        gc.unfreeze()
