@@ -1,7 +1,8 @@
 """The front end by itself, its scorer costing nothing: `python -m ops.bench.frontend idle scaling metrics memory`, by default all four.
 
 idle: what HTTP, tokenizing and queue add to a forward, one caller, 10 short documents. scaling: requests with one HTTP process and with
-more, and how late their event loops run. metrics: how long /metrics takes under load. memory: what is resident, pages that processes
+more, and how late their event loops run (`--pinned`: all of it, load and scorer too, on as many cores as there are HTTP processes, as one
+process already tokenizes in several threads). metrics: how long /metrics takes under load. memory: what is resident, pages that processes
 share counted once, with BERT's vocabulary or `--model`'s. Token caches are off. Linux only for the last.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import sys
 import tempfile
 import threading
@@ -30,6 +32,7 @@ from service.load.workload import SHORT, Shape, make_requests
 
 TEN_SHORT = Shape(median_words=12, sigma=0.0, query_words=(6, 6), documents=(10, 10))
 SCRAPE_EVERY_S = 0.1
+MANY_CORES = 1 << 16
 Row = dict[str, Any]
 
 
@@ -59,6 +62,17 @@ class Bench:
         return {**found, "cpu_s": running.cpu_s() - used}
 
 
+@contextlib.contextmanager
+def on_cores(count: int) -> Iterator[None]:
+    """Inside, this process and all that it starts run on `count` of its cores, or on all where it has fewer."""
+    own = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(own)[:count])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, own)
+
+
 def idle(bench: Bench) -> list[Row]:
     """One caller who asks when nobody else does."""
     with bench.serving(1) as (running, _):
@@ -71,7 +85,7 @@ def scaling(bench: Bench) -> list[Row]:
     rows: dict[int, list[Row]] = {}
     for _ in range(bench.args.rounds):
         for processes in bench.args.processes:
-            with bench.serving(processes) as (running, queue):
+            with on_cores(processes if bench.args.pinned else MANY_CORES), bench.serving(processes) as (running, queue):
                 beats = Beats(queue)
                 beats.start()
                 found = bench.load(running, options.shape_of(bench.args), bench.args.callers)
@@ -146,6 +160,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--processes", type=int, nargs="+", default=[1, 2], help="HTTP processes to compare, and of `memory` the last")
     parser.add_argument("--scraped", type=int, nargs="+", default=[1, 8], help="HTTP processes whose /metrics is asked for")
     parser.add_argument("--callers", type=int, default=32, help="concurrent callers")
+    parser.add_argument("--pinned", action="store_true", help="`scaling` with a core for each HTTP process, and no other")
     parser.add_argument("--rounds", type=int, default=3, help="interleaved rounds of `scaling`; medians count")
     parser.add_argument("--seconds", type=float, default=5.0, help="measured seconds of each")
     parser.add_argument("--model", type=Path, help="a model's directory; only its tokenizer counts")
