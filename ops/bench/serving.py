@@ -24,6 +24,8 @@ from service.load.shapes import SHAPES, encode_body
 from service.load.workload import Request
 
 REPOSITORY = Path(__file__).parents[2]
+SETTLED_LOOK_S, SETTLED_LOOKS, SETTLED_SHARE = 0.5, 4, 0.2
+"""A server that used less than this share of a core in so many looks in a row has loaded all it will."""
 _PROBE = Request("which of these is a colour?", ("red", "a stone"))
 
 
@@ -89,6 +91,14 @@ class Running:
         """Return once it answered a real request. Raises StartFailure."""
         asyncio.run(_answering(self, limit_s))
 
+    def wait_settled(self, limit_s: float = 120.0) -> None:
+        """Return once its processes are idle: a server that answers may still be loading further replicas. After `limit_s` anyway."""
+        until, quiet, used = time.monotonic() + limit_s, 0, self.cpu_s()
+        while quiet < SETTLED_LOOKS and time.monotonic() < until:
+            time.sleep(SETTLED_LOOK_S)
+            before, used = used, self.cpu_s()
+            quiet = 0 if used - before > SETTLED_SHARE * SETTLED_LOOK_S else quiet + 1
+
     def cpu_s(self) -> float:
         """Processor seconds that its processes have used so far; NaN where /proc does not tell."""
         return group_cpu_s(self.group)
@@ -121,9 +131,10 @@ def starting(command: Command, log: Path) -> Iterator[Running]:
 
 @contextlib.contextmanager
 def serving(command: Command, log: Path, limit_s: float = 180.0) -> Iterator[Running]:
-    """Run a server; yields once it answered a request. Raises StartFailure."""
+    """Run a server; yields once it answered a request and does nothing any more. Raises StartFailure."""
     with starting(command, log) as running:
         running.wait_ready(limit_s)
+        running.wait_settled()
         yield running
 
 

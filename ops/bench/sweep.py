@@ -26,6 +26,7 @@ OVERLOAD = (0.5, 0.8, 1.0, 2.0, 10.0)
 DOCUMENTS = (1, 4, 16, 64, 250, 1000, 2000)
 TOKENS = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)
 MANY_CALLERS = (1, 4, 16, 64, 250, 1000)
+GROWING = ("documents", "tokens", "callers")
 QUERY_WORDS = 6
 WORDS_PER_TOKEN = 0.7
 Row = dict[str, Any]
@@ -75,17 +76,16 @@ class Sweep:
     def growth(self) -> dict[str, list[Row]]:
         """Cost against documents per request, tokens per document, and callers."""
         short = Shape(median_words=40, sigma=0, query_words=(QUERY_WORDS, QUERY_WORDS))
-        found: dict[str, list[Row]] = {"documents": [], "tokens": [], "callers": []}
-        with self._serving() as running:
-            for count in self._chosen(DOCUMENTS):
-                found["documents"].append(self._cost(running, "documents", count, _sized(short, count), 1))
-            for callers in self._chosen(MANY_CALLERS):
-                found["callers"].append(self._cost(running, "callers", callers, _sized(short, 10), callers))
+        found: dict[str, list[Row]] = {name: [] for name in self._args.grow}
         with self._serving(max_length=self._limit) as running:
-            for tokens in (size for size in TOKENS if size <= self._limit):
+            for count in self._chosen(DOCUMENTS) if "documents" in found else ():
+                found["documents"].append(self._cost(running, "documents", count, _sized(short, count), 1))
+            for tokens in (size for size in TOKENS if size <= self._limit and "tokens" in found):
                 words = max(round((tokens - QUERY_WORDS - 4) * WORDS_PER_TOKEN), 1)
                 shape = Shape(median_words=words, sigma=0, high_words=10_000, query_words=(QUERY_WORDS, QUERY_WORDS))
-                found["tokens"].append(self._cost(running, "tokens", tokens, _sized(shape, 10), 1))
+                found["tokens"].append(self._cost(running, "tokens", tokens, _sized(shape, self._args.long_documents), 1))
+            for callers in self._chosen(MANY_CALLERS) if "callers" in found else ():
+                found["callers"].append(self._cost(running, "callers", callers, _sized(short, 10), callers))
         return found
 
     def _cost(self, running: Running, name: str, size: int, shape: Shape, callers: int) -> Row:
@@ -131,6 +131,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--stages", nargs="+", choices=("concurrency", "overload", "growth"), default=["concurrency", "overload"], help="what"
     )
+    parser.add_argument("--grow", nargs="+", choices=GROWING, default=list(GROWING), help="what grows")
+    parser.add_argument("--long-documents", type=int, default=10, help="documents of a request whose tokens grow")
     parser.add_argument("--most", type=int, default=2000, help="leave out more callers or documents than this")
     parser.add_argument("--seconds", type=float, default=10.0, help="measured seconds of each point")
     parser.add_argument("--warmup", type=float, default=2.0, help="seconds of load before each window")
