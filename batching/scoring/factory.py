@@ -19,7 +19,7 @@ from batching.scoring.options import ScoringOptions
 from batching.scoring.scorer import PackedScorer
 from batching.types import Collect, Pack
 
-CPU_TARGET_S, GPU_TARGET_S = 0.5, 0.05
+CPU_TARGET_S, GPU_TARGET_S = 0.3, 0.05
 """How long a batch may take: what a newcomer waits for at the most before its turn to be planned."""
 CALIBRATE_S = 4.0
 WARM_UP_TOKENS, EXERCISE_TOKENS = 256, 8

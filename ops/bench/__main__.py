@@ -10,7 +10,7 @@ import subprocess
 import sys
 
 DEFAULT = ("queue", "http", "start", "service")
-ALL = (*DEFAULT, "frontend", "sweep", "peers")
+ALL = (*DEFAULT, "frontend", "rates", "sweep", "peers")
 
 
 def main() -> int:

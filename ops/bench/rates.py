@@ -1,0 +1,98 @@
+"""What one core multiplies, and so what no forward here can pass: `python -m ops.bench.rates [--model minilm-l6]`.
+
+The four products of a layer, one thread, the best of many runs by processor time: torch's own product, the prepacked one, and that with
+GELU inside. `at most`: all of the model's products at the prepacked rate on all cores, as if attention, norms and everything else cost
+nothing, the last layer only where it is read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ops.bench import options, report
+from ops.bench.forward import product_flops
+from ops.bench.models import BLUEPRINTS
+
+RUNS = 30
+GELU = ("gelu", [], "none")
+PLAIN = ("none", [], "")
+Product = Callable[[], object]
+
+
+def products(dtype: str, rows: int, inside: int, out: int) -> dict[str, Product]:
+    """Ways to multiply [rows, inside] by [inside, out]."""
+    import torch
+
+    bias = torch.randn(out)
+    if dtype == "int8":
+        x, weight = torch.randint(0, 255, (rows, inside), dtype=torch.uint8), torch.randint(-127, 127, (out, inside), dtype=torch.int8)
+        packed, steps, zeros = (
+            torch.ops.onednn.qlinear_prepack(weight, [rows, inside]),
+            torch.rand(out),
+            torch.zeros(out, dtype=torch.int32),
+        )
+        quantised = torch.ops.onednn.qlinear_pointwise
+        return {"prepacked": lambda: quantised(x, 0.1, 128, packed, steps, zeros, bias, 1.0, 0, torch.float32, *PLAIN)}
+    kind = getattr(torch, dtype)
+    x, weight, bias = torch.randn(rows, inside).to(kind), torch.randn(out, inside).to(kind), bias.to(kind)
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
+    pointwise = torch.ops.mkldnn._linear_pointwise
+    return {
+        "torch": lambda: torch.nn.functional.linear(x, weight, bias),
+        "prepacked": lambda: pointwise(x, packed, bias, *PLAIN),
+        "with GELU": lambda: pointwise(x, packed, bias, *GELU),
+    }
+
+
+def least_s(run: Product) -> float:
+    """Seconds of processor time of the quickest run."""
+    found = []
+    for _ in range(RUNS):
+        began = time.process_time()
+        run()
+        found.append(time.process_time() - began)
+    return min(found)
+
+
+def rates(dtype: str, config: dict[str, Any], rows: int) -> dict[str, float]:
+    """GFLOP/s by way over the four products of a layer together; GELU's over the one that has it."""
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    shapes = [(hidden, 3 * hidden), (hidden, hidden), (hidden, inner), (inner, hidden)]
+    seconds, work = dict[str, float](), dict[str, float]()
+    for inside, out in shapes:
+        for way, run in products(dtype, rows, inside, out).items():
+            if way != "with GELU" or (inside, out) == (hidden, inner):
+                seconds[way] = seconds.get(way, 0.0) + least_s(run)
+                work[way] = work.get(way, 0.0) + 2e-9 * rows * inside * out
+    return {way: work[way] / seconds[way] for way in seconds}
+
+
+def main() -> int:
+    """Print the table."""
+    parser = options.parser("rates", __doc__)
+    parser.add_argument("--model", choices=sorted(BLUEPRINTS), default="minilm-l6")
+    parser.add_argument("--rows", type=int, default=1024, help="tokens of a product")
+    parser.add_argument("--tokens", type=int, default=113, help="tokens of a pair, for the last layer's part")
+    args: argparse.Namespace = parser.parse_args()
+    import torch
+
+    torch.set_num_threads(1)
+    config = BLUEPRINTS[args.model].config
+    flops = product_flops(config, args.tokens, 1) / args.tokens
+    rows = []
+    for dtype in ("float32", "bfloat16", "int8"):
+        found = rates(dtype, config, args.rows)
+        most = found["prepacked"] * 1e9 * report.cores() / flops
+        rows.append({"dtype": dtype, **{f"{way}, GFLOP/s": found.get(way) for way in ("torch", "prepacked", "with GELU")},
+                     "tokens/s at most": most, "pairs/s at most": most / args.tokens})  # fmt: skip
+    notes = [f"{args.model}: {flops / 1e6:.1f} MFLOP a token in products, {args.rows} tokens a product, {args.tokens} tokens a pair"]
+    report.show("what one core multiplies", rows, report.context(("torch",)), notes, as_json=args.json)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
