@@ -36,13 +36,18 @@ def pairs_of(path: Path) -> list[Pair]:
 
 
 def encode(model: Path, pairs: Sequence[Pair]) -> list[Any]:
-    """Tokenize pairs to 512 tokens at most; sorted by length, as a careful user of these runtimes would."""
+    """Tokenize pairs to 512 tokens at most."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
     tokenizer.no_padding()
     tokenizer.enable_truncation(512)
-    return sorted(tokenizer.encode_batch(list(pairs)), key=lambda encoding: len(encoding.ids))
+    return list(tokenizer.encode_batch(list(pairs)))
+
+
+def by_length(encodings: Sequence[Any]) -> list[Any]:
+    """Sort encodings as a careful user of these runtimes would."""
+    return sorted(encodings, key=lambda encoding: len(encoding.ids))
 
 
 def padded(batch: list[Any], names: set[str]) -> dict[str, Any]:
@@ -65,8 +70,16 @@ def batches_of(encodings: Sequence[Any], size: int) -> list[list[Any]]:
     return cut
 
 
-def timed(batches: Sequence[Any], run: Callable[[Any], Any], seconds: float, streams: int = 1) -> dict[str, float]:
-    """Run batches round and round, `streams` threads at once; return rates, and processor time per pair."""
+def counted(batches: Sequence[list[Any]]) -> list[int]:
+    """Return the tokens of every batch of encodings, padding left out."""
+    return [sum(len(encoding.ids) for encoding in batch) for batch in batches]
+
+
+def timed(batches: Sequence[Any], tokens: Sequence[int], run: Callable[[Any], Any], seconds: float, streams: int = 1) -> dict[str, float]:
+    """Run batches of `tokens` round and round, `streams` threads at once; return the rate, and processor time per token.
+
+    The rate is in tokens: a window holds part of a pass only, and batches of short pairs hold more pairs.
+    """
     for batch in batches[: max(3, len(batches) // 10)]:
         run(batch)
     done = [0] * len(batches)
@@ -88,8 +101,12 @@ def timed(batches: Sequence[Any], run: Callable[[Any], Any], seconds: float, str
     for thread in threads:
         thread.join()
     took, used = time.perf_counter() - started, time.process_time() - used
-    pairs = sum(count * len(batch) for count, batch in zip(done, batches, strict=True))
-    return {"pairs_s": pairs / took, "cpu_ms_per_pair": used / pairs * 1e3}
+    return rates(sum(count * size for count, size in zip(done, tokens, strict=True)), took, used)
+
+
+def rates(tokens: int, took_s: float, used_s: float) -> dict[str, float]:
+    """Return the fields that every contender reports of a window."""
+    return {"tokens_s": tokens / took_s, "cpu_us_per_token": used_s / tokens * 1e6}
 
 
 def report(**fields: Any) -> None:

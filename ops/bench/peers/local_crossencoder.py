@@ -15,11 +15,12 @@ def main() -> None:
     model = CrossEncoder(str(args.model), device="cpu", max_length=512, model_kwargs={"dtype": getattr(torch, args.dtype)})
     requests = json.loads(args.requests.read_text("utf-8"))
     batches = [[(request["query"], document) for document in request["documents"]] for request in requests]
+    tokens = in_process.counted([in_process.encode(args.model, batch) for batch in batches])
     for size in args.batch:
-        rates = in_process.timed(
-            batches, lambda pairs, size=size: model.predict(pairs, batch_size=size, show_progress_bar=False), args.seconds
+        found = in_process.timed(
+            batches, tokens, lambda pairs, size=size: model.predict(pairs, batch_size=size, show_progress_bar=False), args.seconds
         )
-        in_process.report(batch=size, streams=1, threads=torch.get_num_threads(), **rates)
+        in_process.report(batch=size, streams=1, threads=torch.get_num_threads(), **found)
 
 
 main()

@@ -23,7 +23,7 @@ def main() -> None:
     """Time every combination of streams and batch size."""
     args = in_process.arguments(__doc__)
     graph = quantized(args.graph) if args.dtype == "int8" else args.graph
-    encodings = in_process.encode(args.model, in_process.pairs_of(args.requests))
+    encodings = in_process.by_length(in_process.encode(args.model, in_process.pairs_of(args.requests)))
     cores = len(os.sched_getaffinity(0))
     for streams in args.streams:
         options = ort.SessionOptions()
@@ -32,10 +32,11 @@ def main() -> None:
         names = {node.name for node in session.get_inputs()}
         for size in args.batch:
             batches = in_process.batches_of(encodings, size)
-            rates = in_process.timed(
-                batches, lambda batch, s=session, n=names: s.run(None, in_process.padded(batch, n)), args.seconds, streams
+            tokens = in_process.counted(batches)
+            found = in_process.timed(
+                batches, tokens, lambda batch, s=session, n=names: s.run(None, in_process.padded(batch, n)), args.seconds, streams
             )
-            in_process.report(batch=size, streams=streams, threads=options.intra_op_num_threads, **rates)
+            in_process.report(batch=size, streams=streams, threads=options.intra_op_num_threads, **found)
 
 
 main()

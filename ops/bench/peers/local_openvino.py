@@ -13,7 +13,7 @@ import openvino as ov
 def main() -> None:
     """Time every combination of streams and batch size."""
     args = in_process.arguments(__doc__)
-    encodings = in_process.encode(args.model, in_process.pairs_of(args.requests))
+    encodings = in_process.by_length(in_process.encode(args.model, in_process.pairs_of(args.requests)))
     core = ov.Core()
     model = core.read_model(str(args.graph))
     names = {port.get_any_name() for port in model.inputs}
@@ -36,15 +36,16 @@ def timed(compiled: Any, batches: list[list[Any]], names: set[str], seconds: flo
     for batch in batches[: max(3, len(batches) // 10)]:
         queue.start_async(in_process.padded(batch, names))
     queue.wait_all()
-    pairs = number = 0
+    sizes = in_process.counted(batches)
+    tokens = number = 0
     used, started = time.process_time(), time.perf_counter()
     while time.perf_counter() - started < seconds:
-        batch = batches[number % len(batches)]
-        queue.start_async(in_process.padded(batch, names))
-        number, pairs = number + 1, pairs + len(batch)
+        place = number % len(batches)
+        queue.start_async(in_process.padded(batches[place], names))
+        number, tokens = number + 1, tokens + sizes[place]
     queue.wait_all()
     took, used = time.perf_counter() - started, time.process_time() - used
-    return {"pairs_s": pairs / took, "cpu_ms_per_pair": used / pairs * 1e3}
+    return in_process.rates(tokens, took, used)
 
 
 main()

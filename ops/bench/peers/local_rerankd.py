@@ -46,7 +46,7 @@ def _pack(pairs: list[tuple[np.ndarray, int]]) -> Pack:
 
 
 def work(model: Path, dtype: str, share: int, batches: dict[int, list[Pack]], seconds: float, link: Connection) -> None:
-    """Load, then run each budget's batches for its time whenever the parent says so; answers (pairs, seconds, CPU seconds)."""
+    """Load, then run each budget's batches for its time whenever the parent says so; answers (tokens, seconds, CPU seconds)."""
     from batching.scoring.load import load_scorer
     from batching.scoring.options import ScoringOptions
 
@@ -59,13 +59,13 @@ def work(model: Path, dtype: str, share: int, batches: dict[int, list[Pack]], se
         budget = link.recv()
         if not budget:
             return
-        made, pairs, number = batches[budget], 0, share
+        made, tokens, number = batches[budget], 0, share
         used, started = time.process_time(), time.perf_counter()
         while time.perf_counter() - started < seconds:
             pack = made[number % len(made)]
             scorer.launch(pack)()
-            pairs, number = pairs + pack.scores, number + 1
-        link.send((pairs, time.perf_counter() - started, time.process_time() - used))
+            tokens, number = tokens + len(pack.ids), number + 1
+        link.send((tokens, time.perf_counter() - started, time.process_time() - used))
 
 
 def main() -> None:
@@ -87,11 +87,9 @@ def main() -> None:
         for link in links:
             link.send(budget)
         found = [link.recv() for link in links]
-        pairs = sum(done for done, _, _ in found)
+        tokens, used = sum(done for done, _, _ in found), sum(used for *_, used in found)
         rate = sum(done / took for done, took, _ in found)
-        in_process.report(
-            batch=budget, streams=cores, threads=1, pairs_s=rate, cpu_ms_per_pair=sum(used for *_, used in found) / pairs * 1e3
-        )
+        in_process.report(batch=budget, streams=cores, threads=1, **in_process.rates(tokens, tokens / rate, used))
     for link in links:
         link.send(0)
 

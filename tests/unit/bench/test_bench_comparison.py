@@ -90,13 +90,15 @@ def test_batches_hold_every_pair_once() -> None:
     assert [batch[0] for batch in batches] != sorted(batch[0] for batch in batches)
 
 
-def test_timing_counts_each_batch_that_ran() -> None:
-    """Pairs a second are those that were run, by any number of streams."""
+def test_timing_counts_the_tokens_of_each_batch_that_ran() -> None:
+    """Tokens a second are those of the batches that were run, by any number of streams, however many pairs they hold."""
     module = in_process()
     ran: list[int] = []
-    rates = module.timed([[1, 2], [3, 4], [5, 6]], lambda batch: ran.append(len(batch)), seconds=0.05, streams=2)
-    assert rates["pairs_s"] > 0
-    assert sum(ran[3:]) / rates["pairs_s"] >= 0.049
+    sizes = [10, 200, 3000]
+    found = module.timed([0, 1, 2], sizes, lambda batch: ran.append(sizes[batch]), seconds=0.05, streams=2)
+    assert 0.049 <= sum(ran[3:]) / found["tokens_s"] < 5
+    assert found["cpu_us_per_token"] > 0
+    assert module.rates(500, 2.0, 1.0) == {"tokens_s": 250.0, "cpu_us_per_token": 2000.0}
 
 
 def test_growth_is_said_with_its_exponent() -> None:
