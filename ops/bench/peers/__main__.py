@@ -66,7 +66,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--seconds",
         type=float,
-        help="measured seconds of a server: several of its batches; a runtime's setting takes a quarter, at most 5; default 30, large models 60",
+        help="measured seconds of a server (default 30, large models 60); a setting of a runtime takes a quarter, at most 5",
     )
     parser.add_argument("--warmup", type=float, default=4.0, help="seconds of load before each window")
     parser.add_argument("--callers", type=int, default=8, help="concurrent callers")
