@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -12,6 +13,12 @@ from hypothesis import HealthCheck, settings
 
 settings.register_profile("rerankd", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much])
 settings.load_profile("rerankd")
+
+
+def pytest_collection_finish() -> None:
+    """Tell the garbage collector that imports and tests stay: each full look through torch and thousands of tests takes most of a second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture
