@@ -20,8 +20,7 @@ LOG2E = math.log2(math.e)
 _SMALLEST = 2.0**-60
 _LARGEST = 2.0**100
 _BLOCK_STEP = 32
-_FLOAT32_BLOCK = 1 << 20
-_BFLOAT16_BLOCK = 1 << 22
+LARGEST_BLOCK = 1 << 22
 """Logits held at once; longer sequences go by blocks of queries, in steps of `_BLOCK_STEP`."""
 
 
@@ -52,7 +51,7 @@ def float32_attention(qkv: Tensor, rows: Rows, heads: Heads, out: Tensor, scratc
         stop = start + length
         query, key, value = (part[:, start:stop] for part in parts)
         key = key.transpose(1, 2)
-        block = _block(heads.count * length, length, _FLOAT32_BLOCK)
+        block = _block(heads.count * length, length)
         for begin in range(0, length, block):
             end = min(begin + block, length)
             weights = scratch.take("weights", torch.float32, heads.count, end - begin, length)
@@ -82,7 +81,7 @@ def bfloat16_attention(qkv: Tensor, rows: Rows, heads: Heads, out: Tensor, scrat
                 spread[:, place, :, there:].zero_()
         query, key, value = copies.unbind(0)
         key = key.transpose(1, 2)
-        block = round_up(_block(width * heads.count * length, length, _BFLOAT16_BLOCK), _BLOCK_STEP)
+        block = round_up(_block(width * heads.count * length, length), _BLOCK_STEP)
         for begin in range(0, length, block):
             part = query if block >= length else query[:, begin : begin + block].contiguous()
             weights = scratch.take("weights", torch.bfloat16, width * heads.count, part.shape[1], length)
@@ -137,8 +136,8 @@ def _flash(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return result
 
 
-def _block(per_query: int, length: int, limit: int) -> int:
-    """Queries at once, when `per_query` is the logits of all queries over `length`: all, or as many as `limit` holds."""
-    if per_query <= limit:
-        return length
-    return max(_BLOCK_STEP, limit * length // per_query // _BLOCK_STEP * _BLOCK_STEP)
+def _block(per_query: int, queries: int) -> int:
+    """Queries at once, when each has `per_query` logits: all, or as many as `LARGEST_BLOCK` logits are for."""
+    if per_query * queries <= LARGEST_BLOCK:
+        return queries
+    return max(_BLOCK_STEP, LARGEST_BLOCK // per_query // _BLOCK_STEP * _BLOCK_STEP)

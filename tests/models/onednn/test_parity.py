@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from batching.scoring.onednn import PackedEncoder, Read, available
+from batching.scoring.onednn.attention import LARGEST_BLOCK
 from tests.models.onednn.models import KINDS, batch_of, model_of, padded, read, types_of
 
 FLOAT32 = 1e-5
@@ -74,6 +75,15 @@ def test_long_sequences_go_by_blocks_of_queries() -> None:
 def test_long_sequences_go_by_blocks_of_queries_in_bfloat16() -> None:
     """As above where the blocks hold more."""
     assert difference("bert", [640, 633, 640], "all", torch.bfloat16, num_attention_heads=16, hidden_size=128) <= BFLOAT16
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.bfloat16, marks=needs_bfloat16)])
+def test_long_sequences_take_no_more_memory_for_their_logits(dtype: torch.dtype) -> None:
+    """A block's, however long the sequence: all logits of one would be 1.6 GB for 8,192 tokens and 12 heads in bfloat16."""
+    encoder = PackedEncoder(model_of("bert", num_attention_heads=16, hidden_size=128), dtype)
+    encoder(*batch_of([640, 640, 639], types=2))
+    held = {name: buffer.numel() for (name, _), buffer in encoder._scratch._buffers.items()}
+    assert held["weights"] <= LARGEST_BLOCK < 16 * 640 * 640
 
 
 def test_without_types_is_all_zeros() -> None:
