@@ -22,6 +22,8 @@ from batching.types import Collect, Pack
 CPU_TARGET_S, GPU_TARGET_S = 0.3, 0.05
 """How long a batch may take: what a newcomer waits for at the most before its turn to be planned."""
 CALIBRATE_S = 4.0
+MEASURED_ON = "mixed lengths"
+"""Part of what a remembered curve goes by: one that was measured on something else is no guide."""
 WARM_UP_TOKENS, EXERCISE_TOKENS = 256, 8
 MIN_BATCHES = 2
 """A budget holds at least this many of the longest sequences, so that one does not run alone."""
@@ -95,7 +97,7 @@ def make(options: dict[str, Any]) -> ReadyScorer:
 
 def _curve(scorer: PackedScorer, asked: Options) -> list[calibrate.Point]:
     key = "|".join((asked.card.name, asked.card.revision, _device_name(scorer.device), scorer.dtype, scorer.backend, str(asked.threads),
-                    torch.__version__, transformers.__version__))  # fmt: skip
+                    torch.__version__, transformers.__version__, MEASURED_ON))  # fmt: skip
     known = calibrate.recall(key)
     if known:
         return known
