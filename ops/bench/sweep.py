@@ -29,6 +29,7 @@ MANY_CALLERS = (1, 4, 16, 64, 250, 1000)
 GROWING = ("documents", "tokens", "callers")
 QUERY_WORDS = 6
 WORDS_PER_TOKEN = 0.7
+FORTY_WORDS = Shape(median_words=40, sigma=0, query_words=(QUERY_WORDS, QUERY_WORDS))
 Row = dict[str, Any]
 
 
@@ -74,19 +75,26 @@ class Sweep:
         return rows
 
     def growth(self) -> dict[str, list[Row]]:
-        """Cost against documents per request, tokens per document, and callers."""
-        short = Shape(median_words=40, sigma=0, query_words=(QUERY_WORDS, QUERY_WORDS))
-        found: dict[str, list[Row]] = {name: [] for name in self._args.grow}
+        """Cost against documents per request, tokens per document, and callers, those of them that are asked for."""
+        growing = {"documents": self._documents, "tokens": self._tokens, "callers": self._callers}
+        return {name: growing[name]() for name in self._args.grow}
+
+    def _documents(self) -> list[Row]:
+        with self._serving() as running:
+            return [self._cost(running, "documents", count, _sized(FORTY_WORDS, count), 1) for count in self._chosen(DOCUMENTS)]
+
+    def _tokens(self) -> list[Row]:
+        rows = []
         with self._serving(max_length=self._limit) as running:
-            for count in self._chosen(DOCUMENTS) if "documents" in found else ():
-                found["documents"].append(self._cost(running, "documents", count, _sized(short, count), 1))
-            for tokens in (size for size in TOKENS if size <= self._limit and "tokens" in found):
+            for tokens in (size for size in TOKENS if size <= self._limit):
                 words = max(round((tokens - QUERY_WORDS - 4) * WORDS_PER_TOKEN), 1)
                 shape = Shape(median_words=words, sigma=0, high_words=10_000, query_words=(QUERY_WORDS, QUERY_WORDS))
-                found["tokens"].append(self._cost(running, "tokens", tokens, _sized(shape, self._args.long_documents), 1))
-            for callers in self._chosen(MANY_CALLERS) if "callers" in found else ():
-                found["callers"].append(self._cost(running, "callers", callers, _sized(short, 10), callers))
-        return found
+                rows.append(self._cost(running, "tokens", tokens, _sized(shape, self._args.long_documents), 1))
+        return rows
+
+    def _callers(self) -> list[Row]:
+        with self._serving() as running:
+            return [self._cost(running, "callers", callers, _sized(FORTY_WORDS, 10), callers) for callers in self._chosen(MANY_CALLERS)]
 
     def _cost(self, running: Running, name: str, size: int, shape: Shape, callers: int) -> Row:
         texts = make_requests(max(self._args.repeats * 2, 4), shape, self._args.seed)
