@@ -32,7 +32,6 @@ from service.load.workload import SHORT, Shape, make_requests
 
 TEN_SHORT = Shape(median_words=12, sigma=0.0, query_words=(6, 6), documents=(10, 10))
 SCRAPE_EVERY_S = 0.1
-MANY_CORES = 1 << 16
 Row = dict[str, Any]
 
 
@@ -63,8 +62,8 @@ class Bench:
 
 
 @contextlib.contextmanager
-def on_cores(count: int) -> Iterator[None]:
-    """Inside, this process and all that it starts run on `count` of its cores, or on all where it has fewer."""
+def on_cores(count: int | None) -> Iterator[None]:
+    """Inside, this process and all that it starts run on `count` of its cores, or on all: where it has fewer, or for None."""
     own = os.sched_getaffinity(0)
     os.sched_setaffinity(0, sorted(own)[:count])
     try:
@@ -85,7 +84,7 @@ def scaling(bench: Bench) -> list[Row]:
     rows: dict[int, list[Row]] = {}
     for _ in range(bench.args.rounds):
         for processes in bench.args.processes:
-            with on_cores(processes if bench.args.pinned else MANY_CORES), bench.serving(processes) as (running, queue):
+            with on_cores(processes if bench.args.pinned else None), bench.serving(processes) as (running, queue):
                 beats = Beats(queue)
                 beats.start()
                 found = bench.load(running, options.shape_of(bench.args), bench.args.callers)
