@@ -146,9 +146,9 @@ def equal_lengths(tokens: int, length: int) -> Int32s:
     return np.full(max(1, tokens // length), min(length, tokens), dtype=np.int32)
 
 
-def mixed_lengths(tokens: int, longest: int) -> Int32s:
+def mixed_lengths(tokens: int, longest: int, seed: int = 0) -> Int32s:
     """`tokens` tokens in sequences as they come, none over `longest`; int32 [S], the same every time."""
-    drawn = np.random.default_rng(0).lognormal(np.log(MEDIAN_LENGTH), LENGTH_SIGMA, tokens // min(LEAST_LENGTH, longest) + 1)
+    drawn = np.random.default_rng(seed).lognormal(np.log(MEDIAN_LENGTH), LENGTH_SIGMA, tokens // min(LEAST_LENGTH, longest) + 1)
     lengths = np.clip(drawn, min(LEAST_LENGTH, longest), longest).astype(np.int32)
     ends = np.cumsum(lengths)
     lengths = lengths[: int(np.searchsorted(ends, tokens)) + 1]

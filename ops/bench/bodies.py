@@ -31,14 +31,14 @@ from batching.scoring.lanes import lane_for
 from batching.scoring.options import ScoringOptions
 from batching.scoring.parts import Parts
 from batching.scoring.readers import PairReader
-from batching.scoring.scorer import Limits, PackedScorer
-from batching.types import Pack
+from batching.scoring.scorer import Limits, PackedScorer, mixed_lengths
+from batching.types import Int32s, Pack
 from ops.bench.gpu.timing import wait
 
 Body = tuple[str, dict[str, Any], bool]
 """Config class, its fields, causal."""
 BATCH, BUDGET = 32, 2048
-VOCABULARY = 8000
+VOCABULARY, LONGEST = 8000, 512
 ENCODER: dict[str, Any] = {
     "vocab_size": VOCABULARY, "hidden_size": 384, "num_hidden_layers": 4, "num_attention_heads": 12, "intermediate_size": 1536,
     "max_position_embeddings": 1026, "pad_token_id": 1,
@@ -75,11 +75,9 @@ BODIES: dict[str, Body] = {
 for the large ctxl, qwen2 for mxbai-v2, qwen3 for zerank, ctxl and jina-v3 too."""
 
 
-def lengths_of(tokens: int, seed: int = 7) -> np.ndarray:
-    """Log-normal lengths, median 90, sigma 0.6, between 8 and 512, about `tokens` in all."""
-    drawn = np.random.default_rng(seed).lognormal(np.log(90), 0.6, tokens)
-    kept = np.clip(drawn, 8, 512).astype(np.int32)
-    return kept[: int(np.searchsorted(np.cumsum(kept), tokens)) + 1]
+def lengths_of(tokens: int) -> Int32s:
+    """The lengths that a start is measured on, in another draw."""
+    return mixed_lengths(tokens, LONGEST, seed=7)
 
 
 def rows_of(lengths: Iterable[float], random: np.random.Generator) -> list[np.ndarray]:
@@ -108,7 +106,7 @@ def scorer_of(name: str, model: PreTrainedModel, dtype: torch.dtype, *, causal: 
     """A scorer around a body, on its device already, with the forward that a worker would choose and a head of one row."""
     family = Family(name=name, layout=(), causal=causal, read="last" if causal else "first")
     card = ModelCard(
-        name=name, path="", family=family, architecture="", activation="identity", max_length=512, default_max_length=512,
+        name=name, path="", family=family, architecture="", activation="identity", max_length=LONGEST, default_max_length=LONGEST,
         vocab_size=VOCABULARY, config={}, revision="", weights_bytes=0,
     )  # fmt: skip
     reader = PairReader(family.read, LinearHead(torch.ones(model.config.hidden_size)), causal=causal)
@@ -118,7 +116,7 @@ def scorer_of(name: str, model: PreTrainedModel, dtype: torch.dtype, *, causal: 
     forward = fuse(model, kernel, dtype, positions.offset, options) or choose_forward(Parts(model, reader), card, kernel, dtype, options)
     return PackedScorer(
         family=family, forward=forward, reader=reader, kernel=RUNS if forward.padded else kernel, lane=lane_for(model.device),
-        device=options.device, dtype=str(dtype), limits=Limits(positions=positions, vocabulary=VOCABULARY, longest=512),
+        device=options.device, dtype=str(dtype), limits=Limits(positions=positions, vocabulary=VOCABULARY, longest=LONGEST),
     )  # fmt: skip
 
 

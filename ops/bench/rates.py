@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from batching.cores import usable_cores
 from ops.bench import options, report
 from ops.bench.forward import product_flops
 from ops.bench.models import BLUEPRINTS
@@ -86,7 +87,7 @@ def main() -> int:
     rows = []
     for dtype in ("float32", "bfloat16", "int8"):
         found = rates(dtype, config, args.rows)
-        most = found["prepacked"] * 1e9 * report.cores() / flops
+        most = found["prepacked"] * 1e9 * usable_cores() / flops
         rows.append({"dtype": dtype, **{f"{way}, GFLOP/s": found.get(way) for way in ("torch", "prepacked", "with GELU")},
                      "tokens/s at most": most, "pairs/s at most": most / args.tokens})  # fmt: skip
     notes = [f"{args.model}: {flops / 1e6:.1f} MFLOP a token in products, {args.rows} tokens a product, {args.tokens} tokens a pair"]

@@ -18,6 +18,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from batching.cores import usable_cores
+
 Row = Mapping[str, Any]
 
 
@@ -33,11 +35,6 @@ def _processor() -> str:
 
 def _memory_gib() -> float:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-
-
-def cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _commit() -> str:
@@ -67,7 +64,7 @@ def context(packages: Sequence[str] = ("rerankd", "torch", "transformers", "toke
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "command": f"python -m {name} {arguments}".strip(),
-        "machine": f"{cores()} cores of {_processor()}, {_memory_gib():.0f} GiB, {platform.system()} {platform.release()}",
+        "machine": f"{usable_cores()} cores of {_processor()}, {_memory_gib():.0f} GiB, {platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "versions": versions(*packages),
         "commit": _commit(),
