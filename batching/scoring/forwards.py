@@ -33,12 +33,11 @@ CHOOSE_S = 0.5
 class OneDnnForward:
     """`PackedEncoder` as a `Forward`: it takes its tokens from the host's layout."""
 
-    backend = "onednn"
     padded = False
     warm_up_rows: tuple[int, ...] = ()
 
     def __init__(self, encoder: PackedEncoder) -> None:
-        self._encoder = encoder
+        self._encoder, self.backend = encoder, encoder.backend
 
     def fill(self, tokens: int) -> int:
         """See `Forward`."""

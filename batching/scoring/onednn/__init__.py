@@ -1,4 +1,4 @@
-"""A packed CPU forward for encoders on prepacked oneDNN linears: no padding, no compiler, weights packed once at load.
+"""A packed CPU forward for encoders on prepacked oneDNN linears: no padding, nothing compiled at start, weights packed once at load.
 
 `PackedEncoder` is the forward; `available` says what this machine lacks for it and `unsupported` what a model has that it does not know;
 `choose` measures it against another forward, `check_int8` what int8 costs in exactness.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Literal
 
 import torch
@@ -12,10 +13,14 @@ from batching.scoring.onednn.attention import Heads
 from batching.scoring.onednn.embeddings import Embeddings
 from batching.scoring.onednn.int8 import EXACT_FIRST, Int8Layer, make_samples, observe
 from batching.scoring.onednn.layers import Layer, ReadLayer, WholeLayer
+from batching.scoring.onednn.passes import Passes, TorchPasses
 from batching.scoring.onednn.rows import Rows, arrange
 from batching.scoring.onednn.scratch import Scratch
+from batching.scoring.onednn.simd import SimdPasses, lacking
 from batching.scoring.onednn.weights import EncoderWeights, LayerWeights, read_weights
 from batching.types import Int32s
+
+logger = logging.getLogger("rerankd.worker")
 
 Read = Literal["first", "last", "mean", "all"]
 
@@ -23,19 +28,27 @@ Read = Literal["first", "last", "mean", "all"]
 class PackedEncoder:
     """A BERT-shaped body on prepacked oneDNN linears. Keeps nothing of the model but its embedding tables. Not thread-safe."""
 
-    backend = "onednn"
-
-    def __init__(self, model: PreTrainedModel, dtype: torch.dtype = torch.float32, *, read: Read = "all", int8: bool = False) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        dtype: torch.dtype = torch.float32,
+        *,
+        read: Read = "all",
+        int8: bool = False,
+        simd: bool = True,
+    ) -> None:
         """Pack `model`, a base model on the CPU, best loaded in float32, for `dtype` float32 or bfloat16.
 
         `read`: what calls return. `int8`: products in int8, but for two of the first layer (`EXACT_FIRST`), and for a last layer that is
-        read by the row, which has little to compute; those and attention are in `dtype`. Raises ValueError for a model or number type that
-        has no packed forward.
+        read by the row, which has little to compute; those and attention are in `dtype`. `simd`: use `SimdPasses` where they serve this
+        model on this machine. Raises ValueError for a model or number type that has no packed forward.
         """
         if dtype not in (torch.float32, torch.bfloat16):
             raise ValueError(f"the packed CPU forward runs in float32 or bfloat16, not {dtype}")
         own = read_weights(model)
         self.dtype, self.read, self.int8 = dtype, read, int8
+        self._passes = _passes(own, dtype, int8=int8) if simd else TorchPasses(own.activation)
+        self.backend = f"onednn{self._passes.suffix}"
         self._heads = Heads(own.heads, own.layers[0].query.weight.shape[0] // own.heads)
         self._embeddings = Embeddings(own.embeddings, own.position_offset)
         self._scratch = Scratch()
@@ -63,8 +76,8 @@ class PackedEncoder:
         if self.int8:
             packed += self._quantise(own, whole)
         else:
-            packed += [WholeLayer(layer, self._heads, self.dtype, own.activation) for layer in whole]
-        return packed + [ReadLayer(layer, self._heads, self.dtype, own.activation) for layer in own.layers[len(whole) :]]
+            packed += [WholeLayer(layer, self._heads, self.dtype, own.activation, self._passes) for layer in whole]
+        return packed + [ReadLayer(layer, self._heads, self.dtype, own.activation, self._passes) for layer in own.layers[len(whole) :]]
 
     @torch.inference_mode()
     def _quantise(self, own: EncoderWeights, layers: tuple[LayerWeights, ...]) -> list[Layer]:
@@ -73,10 +86,11 @@ class PackedEncoder:
         rows = arrange(lengths)
         x = self._embeddings(ids, None, rows, self._scratch)
         packed: list[Layer] = []
+        plain = TorchPasses(own.activation)
         for number, layer in enumerate(layers):
-            x, reach = observe(WholeLayer(layer, self._heads, torch.float32, own.activation), x, rows, self._scratch)
+            x, reach = observe(WholeLayer(layer, self._heads, torch.float32, own.activation, plain), x, rows, self._scratch)
             exact = frozenset() if number else EXACT_FIRST
-            packed.append(Int8Layer(layer, reach, self._heads, self.dtype, own.activation, exact))
+            packed.append(Int8Layer(layer, reach, self._heads, self.dtype, self._passes, exact))
         return packed
 
     def nbytes(self) -> int:
@@ -94,6 +108,15 @@ class PackedEncoder:
         picked = _means(x, rows) if self.read == "mean" else x[: len(rows.lengths)].float()
         found[torch.from_numpy(rows.order)] = picked
         return found
+
+
+def _passes(own: EncoderWeights, dtype: torch.dtype, *, int8: bool) -> Passes:
+    """The fastest that serve this model here."""
+    reason = lacking(own, dtype, int8=int8)
+    if reason is None:
+        return SimdPasses()
+    logger.info("between the model's products torch's own operators run, some of them slower: %s", reason)
+    return TorchPasses(own.activation)
 
 
 def _means(x: Tensor, rows: Rows) -> Tensor:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from batching.scoring.onednn import weights
-from batching.scoring.onednn.attention import Heads, bfloat16_attention, first_attention, float32_attention, softmax_attention, sound
+from batching.scoring.onednn.attention import Heads
 from batching.scoring.onednn.linear import LayerNorm, PackedLinear, stack
+from batching.scoring.onednn.passes import Passes
 from batching.scoring.onednn.rows import Rows
 from batching.scoring.onednn.scratch import Scratch
 
@@ -23,29 +24,11 @@ class Layer(Protocol):
     def __call__(self, x: Tensor, rows: Rows, scratch: Scratch) -> Tensor: ...
 
 
-class Attention:
-    """One layer's attention. A layer whose logits once left the range of exp2 keeps to the ordinary softmax from then on."""
-
-    def __init__(self, heads: Heads) -> None:
-        self.heads = heads
-        self.plain = False
-
-    def __call__(self, qkv: Tensor, rows: Rows, scratch: Scratch) -> Tensor:
-        """`qkv` [R, 3H], queries times `heads.query_scale`, to [R, H] of its type; the padding is zero."""
-        out = scratch.take("attended", qkv.dtype, rows.count, self.heads.width)
-        out[rows.tokens :].zero_()
-        if not self.plain:
-            attend = bfloat16_attention if qkv.dtype == torch.bfloat16 else float32_attention
-            self.plain = not sound(attend(qkv, rows, self.heads, out, scratch))
-        if self.plain:
-            softmax_attention(qkv, rows, self.heads, out)
-        return out
-
-
 class Rest:
     """What follows attention, the same for every row: output, residual, norm, up, down, residual, norm."""
 
-    def __init__(self, own: weights.LayerWeights, dtype: torch.dtype, activation: tuple[str, str]) -> None:
+    def __init__(self, own: weights.LayerWeights, dtype: torch.dtype, activation: tuple[str, str], passes: Passes) -> None:
+        self._passes = passes
         self._output = PackedLinear(own.output, dtype)
         self._attention_norm = LayerNorm(own.attention_norm)
         self._up = PackedLinear(own.up, dtype, activation)
@@ -53,48 +36,47 @@ class Rest:
         self._norm = LayerNorm(own.norm)
         self.nbytes = sum(part.nbytes for part in (self._output, self._attention_norm, self._up, self._down, self._norm))
 
-    def middle(self, attended: Tensor, residual: Tensor) -> Tensor:
+    def middle(self, attended: Tensor, residual: Tensor, scratch: Scratch) -> Tensor:
         """Up to the first norm."""
-        return self._attention_norm(self._output(attended).add_(residual))
+        return self._passes.residual_norm(self._output(attended), residual, self._attention_norm, scratch)
 
-    def finish(self, x: Tensor) -> Tensor:
+    def finish(self, x: Tensor, scratch: Scratch) -> Tensor:
         """From the first norm on."""
-        return self._norm(self._down(self._up(x)).add_(x))
+        return self._passes.residual_norm(self._down(self._up(x)), x, self._norm, scratch)
 
 
 class WholeLayer:
     """Every row in, every row out."""
 
-    def __init__(self, own: weights.LayerWeights, heads: Heads, dtype: torch.dtype, activation: tuple[str, str]) -> None:
+    def __init__(self, own: weights.LayerWeights, heads: Heads, dtype: torch.dtype, activation: tuple[str, str], passes: Passes) -> None:
         self._qkv = PackedLinear(stack([own.query, own.key, own.value], [heads.query_scale, 1.0, 1.0]), dtype)
-        self.attention = Attention(heads)
-        self.rest = Rest(own, dtype, activation)
+        self.attention = passes.attention(heads)
+        self.rest = Rest(own, dtype, activation, passes)
         self.dtype = dtype
         self.nbytes = self._qkv.nbytes + self.rest.nbytes
 
     def __call__(self, x: Tensor, rows: Rows, scratch: Scratch) -> Tensor:
         """`x` [R, H] to [R, H]."""
-        return self.rest.finish(self.middle(x, rows, scratch))
+        return self.rest.finish(self.middle(x, rows, scratch), scratch)
 
     def middle(self, x: Tensor, rows: Rows, scratch: Scratch) -> Tensor:
         """Up to the first norm."""
-        return self.rest.middle(self.attention(self._qkv(x), rows, scratch), x)
+        return self.rest.middle(self.attention(self._qkv(x), rows, scratch), x, scratch)
 
 
 class ReadLayer:
     """The last layer, when one row per sequence is read: keys and values of all rows, everything else for those alone."""
 
-    def __init__(self, own: weights.LayerWeights, heads: Heads, dtype: torch.dtype, activation: tuple[str, str]) -> None:
+    def __init__(self, own: weights.LayerWeights, heads: Heads, dtype: torch.dtype, activation: tuple[str, str], passes: Passes) -> None:
         self._query = PackedLinear(stack([own.query], [heads.query_scale]), dtype)
         self._key_value = PackedLinear(stack([own.key, own.value], [1.0, 1.0]), dtype)
-        self._heads = heads
-        self.rest = Rest(own, dtype, activation)
+        self._heads, self._passes = heads, passes
+        self.rest = Rest(own, dtype, activation, passes)
         self.dtype = dtype
         self.nbytes = self._query.nbytes + self._key_value.nbytes + self.rest.nbytes
 
     def __call__(self, x: Tensor, rows: Rows, scratch: Scratch) -> Tensor:
         """`x` [R, H] to [>= S, H]: the rows of `rows.read`, in their order."""
         read = x.index_select(0, torch.from_numpy(rows.read))
-        attended = torch.zeros_like(read)
-        first_attention(self._query(read), self._key_value(x), rows, self._heads, attended)
-        return self.rest.finish(self.rest.middle(attended, read))
+        attended = self._passes.first_attention(self._query(read), self._key_value(x), rows, self._heads, scratch)
+        return self.rest.finish(self.rest.middle(attended, read, scratch), scratch)

@@ -36,12 +36,12 @@ class LayerNorm:
     """LayerNorm with weights in float32 whatever comes in."""
 
     def __init__(self, norm: weights.Norm) -> None:
-        self._weight, self._bias, self._epsilon = norm.weight.float(), norm.bias.float(), norm.epsilon
-        self.nbytes = self._weight.nbytes + self._bias.nbytes
+        self.weight, self.bias, self.epsilon = norm.weight.float(), norm.bias.float(), norm.epsilon
+        self.nbytes = self.weight.nbytes + self.bias.nbytes
 
     def __call__(self, x: Tensor) -> Tensor:
         """`x` [N, H] to the same shape and type."""
-        return functional.layer_norm(x, self._weight.shape, self._weight, self._bias, self._epsilon)
+        return functional.layer_norm(x, self.weight.shape, self.weight, self.bias, self.epsilon)
 
 
 def stack(linears: Sequence[weights.Linear], scales: Sequence[float]) -> weights.Linear:

@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 from transformers import (
@@ -22,6 +23,7 @@ from transformers import (
     XLMRobertaModel,
 )
 
+from batching.scoring.onednn import simd
 from batching.types import Int32s
 
 LONGEST = 640
@@ -43,6 +45,8 @@ _KINDS: dict[str, tuple[type[PreTrainedModel], Any, dict[str, Any]]] = {
     "camembert": (CamembertModel, CamembertConfig, {"hidden_act": "relu"}),
 }
 KINDS = tuple(_KINDS)
+PASSES = (False, pytest.param(True, marks=pytest.mark.skipif(simd.missing() is not None, reason=str(simd.missing()))))
+"""Values of `simd`: torch's operators between products, and `simd.c`'s."""
 
 
 @cache

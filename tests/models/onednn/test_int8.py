@@ -19,7 +19,7 @@ from batching.scoring.onednn.int8 import Int8Layer
 from batching.scoring.onednn.quantise import QuantisedLinear, positive_bytes, signed_bytes, smoothing
 from batching.scoring.onednn.scratch import Scratch
 from batching.scoring.onednn.weights import Linear
-from tests.models.onednn.models import KINDS, batch_of, model_of, padded, read, types_of
+from tests.models.onednn.models import KINDS, PASSES, batch_of, model_of, padded, read, types_of
 from tests.models.onednn.text import requests
 
 pytestmark = pytest.mark.skipif(available(int8=True) is not None, reason=str(available(int8=True)))
@@ -79,19 +79,21 @@ def test_smoothing_divides_what_is_large() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("how", READS)
-def test_int8_stays_near(kind: str, how: Read) -> None:
+@pytest.mark.parametrize("simd", PASSES)
+def test_int8_stays_near(kind: str, how: Read, simd: bool) -> None:
     """Hidden states, which spread by about 1, stay near Hugging Face's; layers are int8 but for the last of a row read."""
     model, batch = model_of(kind), batch_of([17, 3, 64, 17, 1, 130, 600], types=types_of(kind))
-    encoder = PackedEncoder(model, HALF, read=how, int8=True)
+    encoder = PackedEncoder(model, HALF, read=how, int8=True, simd=simd)
     got, want = encoder(*batch), read(padded(model, *batch), how)
     assert got.shape == want.shape
     assert float((got - want).abs().max()) <= 0.2
     assert [isinstance(layer, Int8Layer) for layer in encoder._layers] == [True, True, how in ("mean", "all")]
 
 
-def test_company_does_not_matter() -> None:
+@pytest.mark.parametrize(("dtype", "simd"), [(torch.float32, False), pytest.param(HALF, True, marks=PASSES[1].marks)])
+def test_company_does_not_matter(dtype: torch.dtype, simd: bool) -> None:
     """A token's step is its own: alone and among others a sequence comes out alike."""
-    encoder = PackedEncoder(model_of("bert"), torch.float32, read="mean", int8=True)
+    encoder = PackedEncoder(model_of("bert"), dtype, read="mean", int8=True, simd=simd)
     ids, lengths, _ = batch_of([40, 7, 300, 40])
     whole = encoder(ids, lengths)
     torch.testing.assert_close(encoder(ids[:40], lengths[:1])[0], whole[0], atol=2e-3, rtol=0)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from batching.scoring.onednn import PackedEncoder, available
 from batching.scoring.onednn.rows import round_rows
-from tests.models.onednn.models import batch_of, model_of
+from tests.models.onednn.models import PASSES, batch_of, model_of
 
 pytestmark = pytest.mark.skipif(available() is not None, reason=str(available()))
 GROWTH = 16 * 2**20
@@ -21,11 +21,12 @@ GROWTH = 16 * 2**20
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_memory_does_not_grow_with_batches(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("simd", PASSES)
+def test_memory_does_not_grow_with_batches(dtype: torch.dtype, simd: bool) -> None:
     """Once every shape has been seen, 500 batches of random lengths leave the resident set where it was."""
     if available(dtype) is not None:
         pytest.skip(str(available(dtype)))
-    encoder = PackedEncoder(model_of("bert", num_hidden_layers=2), dtype, read="first")
+    encoder = PackedEncoder(model_of("bert", num_hidden_layers=2), dtype, read="first", simd=simd)
 
     def run(lengths: NDArray[np.int32]) -> None:
         encoder(np.ones(int(lengths.sum()), dtype=np.int32), lengths)

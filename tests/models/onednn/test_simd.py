@@ -1,0 +1,215 @@
+"""`simd.c` against definitions in float64: attention, norms, bytes and GELU, and nothing written beyond what was asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional
+
+from batching.scoring.onednn import PackedEncoder, simd
+from batching.scoring.onednn.attention import Heads
+from batching.scoring.onednn.linear import LayerNorm
+from batching.scoring.onednn.passes import TorchPasses
+from batching.scoring.onednn.rows import arrange
+from batching.scoring.onednn.scratch import Scratch
+from batching.scoring.onednn.weights import Norm, read_weights
+from tests.models.onednn.models import batch_of, model_of
+
+needs_simd = pytest.mark.skipif(simd.missing() is not None, reason=str(simd.missing()))
+HEADS = [Heads(3, 16), Heads(2, 32), Heads(1, 48), Heads(3, 64), Heads(2, 80), Heads(1, 128)]
+ATTENTION = {torch.float32: 2e-5, torch.bfloat16: 0.03}
+"""Bounds of differences of values that spread by 1; bfloat16's own step at 2 is 0.016."""
+POISON = 1e30
+
+
+def dense(query: Tensor, key: Tensor, value: Tensor, heads: Heads) -> Tensor:
+    """Attention by definition, in float64: [N, H] over [L, H] and [L, H] to [N, H]; logits are powers of two."""
+    parts = (part.double().view(-1, heads.count, heads.size).transpose(0, 1) for part in (query, key, value))
+    queries, keys, values = parts
+    weights = torch.softmax(queries @ keys.transpose(1, 2) * np.log(2.0), -1)
+    return (weights @ values).transpose(0, 1).reshape(len(query), heads.width)
+
+
+def drawn_qkv(rows: int, heads: Heads, dtype: torch.dtype, reach: float) -> Tensor:
+    """Queries, keys and values whose logits spread by `reach`."""
+    torch.manual_seed(rows)
+    qkv = torch.randn(rows, 3 * heads.width)
+    qkv[:, : heads.width] *= reach / heads.size**0.5
+    return qkv.to(dtype)
+
+
+@needs_simd
+@pytest.mark.parametrize("dtype", list(ATTENTION))
+@pytest.mark.parametrize("heads", HEADS, ids=str)
+def test_attention_is_attention(dtype: torch.dtype, heads: Heads) -> None:
+    """Every length from 1 to 70, where all the remainders are, and longer ones; padding is zero, and what it held leaves no trace."""
+    lengths = [*range(1, 71), 127, 128, 129, 500]
+    rows, passes = arrange(np.array(lengths, dtype=np.int32)), simd.SimdPasses()
+    qkv = drawn_qkv(rows.count, heads, dtype, 2.0)
+    qkv[rows.tokens :] = POISON
+    scratch = Scratch()
+    scratch.take("attended", dtype, rows.count, heads.width).fill_(POISON)
+    out = passes.attention(heads)(qkv, rows, scratch)
+    query, key, value = qkv.split(heads.width, 1)
+    for start, length in zip(rows.starts, rows.lengths, strict=True):
+        part = slice(start, start + length)
+        want = dense(query[part], key[part], value[part], heads)
+        torch.testing.assert_close(
+            out[part].double(), want, atol=ATTENTION[dtype], rtol=0, msg=lambda text, n=length: f"{n} tokens: {text}"
+        )
+    assert not out[rows.tokens :].any()
+
+
+@needs_simd
+@pytest.mark.parametrize("dtype", list(ATTENTION))
+def test_first_attention_is_attention(dtype: torch.dtype) -> None:
+    """One query per sequence over all of its keys, and zeros beyond the last sequence."""
+    heads, lengths = Heads(3, 32), [1, 5, 17, 64, 65, 200]
+    rows = arrange(np.array(lengths, dtype=np.int32))
+    qkv = drawn_qkv(rows.count, heads, dtype, 2.0)
+    read = torch.from_numpy(rows.read)
+    query, rest = qkv[read, : heads.width].contiguous(), qkv[:, heads.width :].contiguous()
+    out = simd.SimdPasses().first_attention(query, rest, rows, heads, Scratch())
+    for number, (start, length) in enumerate(zip(rows.starts, rows.lengths, strict=True)):
+        part = rest[start : start + length]
+        want = dense(query[number : number + 1], part[:, : heads.width], part[:, heads.width :], heads)
+        torch.testing.assert_close(out[number : number + 1].double(), want, atol=ATTENTION[dtype], rtol=0)
+    assert len(out) > len(lengths)
+    assert not out[len(lengths) :].any()
+
+
+@needs_simd
+@pytest.mark.parametrize("dtype", list(ATTENTION))
+@pytest.mark.parametrize("shift", [-3e4, 0.0, 3e4])
+def test_any_logits_will_do(dtype: torch.dtype, shift: float) -> None:
+    """Logits in the tens of thousands, all of one sign or of both: their largest is taken off first, so nothing overflows or vanishes."""
+    heads = Heads(2, 32)
+    rows = arrange(np.array([7, 70], dtype=np.int32))
+    qkv = drawn_qkv(rows.count, heads, dtype, 300.0)
+    qkv[:, 0], qkv[:, heads.width] = 1.0, shift
+    out = simd.SimdPasses().attention(heads)(qkv, rows, Scratch())
+    assert bool(torch.isfinite(out).all())
+    query, key, value = qkv.split(heads.width, 1)
+    for start, length in zip(rows.starts, rows.lengths, strict=True):
+        part = slice(start, start + length)
+        want = dense(query[part], key[part], value[part], heads)
+        near = (out[part].double() - want).abs().amax(1) < 0.05
+        assert near.double().mean() > 0.9, "float32 sums of products of 3e4 are off by up to 0.01, which may turn a near tie"
+
+
+def norm_of(width: int) -> LayerNorm:
+    torch.manual_seed(width)
+    return LayerNorm(Norm(torch.randn(width), torch.randn(width), 1e-5))
+
+
+@needs_simd
+@pytest.mark.parametrize("width", [16, 48, 384])
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.bfloat16, 0.04)])
+def test_residual_norm(width: int, dtype: torch.dtype, bound: float) -> None:
+    """LayerNorm of the sum, for rows of very different sizes and means, in place of the product; the residual is left alone."""
+    torch.manual_seed(1)
+    sizes = torch.logspace(-2, 3, 37).unsqueeze(1)
+    product, residual = ((torch.randn(37, width) * sizes + sizes).to(dtype) for _ in range(2))
+    norm, before = norm_of(width), residual.clone()
+    want = functional.layer_norm(product.double() + residual.double(), (width,), norm.weight.double(), norm.bias.double(), norm.epsilon)
+    got = simd.SimdPasses().residual_norm(product, residual, norm, Scratch())
+    assert got.dtype == dtype
+    torch.testing.assert_close(got.double(), want, atol=bound, rtol=0.01 if dtype == torch.bfloat16 else 1e-5)
+    assert torch.equal(residual, before)
+
+
+def int8_product(width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """What a product leaves behind: values of very different sizes, every row's step, a bias."""
+    torch.manual_seed(width)
+    product = torch.randn(41, width) * torch.logspace(2, 5, 41).unsqueeze(1)
+    return product, torch.rand(41, 1) * 1e-3 + 1e-5, torch.randn(width)
+
+
+@needs_simd
+@pytest.mark.parametrize("width", [16, 48, 1536])
+def test_int8_products_are_finished(width: int) -> None:
+    """Times the step, plus the bias: rounded to bfloat16; with the residual and normed; behind GELU."""
+    passes, scratch, norm = simd.SimdPasses(), Scratch(), norm_of(width)
+    product, steps, bias = int8_product(width)
+    want = product.double() * steps.double() + bias.double()
+    out = torch.full((41, width), POISON, dtype=torch.bfloat16)
+    passes.finish(product, steps, bias, out)
+    torch.testing.assert_close(out.double(), want, rtol=2**-8, atol=1e-5)
+    x = torch.randn(41, width)
+    normed = functional.layer_norm(want + x.double(), (width,), norm.weight.double(), norm.bias.double(), norm.epsilon)
+    passes.finish_norm(x, product, steps, bias, norm)
+    torch.testing.assert_close(x.double(), normed, atol=1e-4, rtol=1e-4)
+    activated = passes.activate(product, steps, bias, torch.bfloat16)
+    torch.testing.assert_close(activated.double(), functional.gelu(want), rtol=2**-8, atol=2e-4)
+    levels, step = passes.activate_bytes(product, steps, bias, 24, scratch)
+    error = ((levels.double() - 24) * step - functional.gelu(want)).abs()
+    assert (error <= step * 0.501 + 2e-4).all()
+    assert (levels.amax(1) == 255)[want.amax(1) > 3].all()
+
+
+@needs_simd
+def test_gelu_is_near_everywhere() -> None:
+    """Within 1.2e-4 of it from -20 to 20 (bytes are at least 0.007 apart), and never below its least value's byte."""
+    x = torch.linspace(-20, 20, 16 * 40_000).view(-1, 1600)
+    ones, none = torch.ones(len(x), 1), torch.zeros(1600)
+    levels, steps = simd.SimdPasses().activate_bytes(x, ones, none, 24, Scratch())
+    error = (levels.double() - 24) * steps - functional.gelu(torch.linspace(-20, 20, 16 * 40_000).view(-1, 1600).double())
+    assert (error.abs() <= steps / 2 + 1.2e-4).all()
+
+
+@needs_simd
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@given(seed=st.integers(0, 1000), spread=st.floats(-3, 4), scaled=st.booleans())
+def test_signed_bytes_are_torchs(dtype: torch.dtype, seed: int, spread: float, scaled: bool) -> None:
+    """The same bytes but for ties in rounding, and the same steps, as torch's operators give."""
+    torch.manual_seed(seed)
+    x = (torch.randn(33, 48) * torch.logspace(-4, spread, 33).unsqueeze(1)).to(dtype)
+    x[7] = 0
+    scale = torch.rand(48) + 0.5 if scaled and dtype == torch.float32 else None
+    levels, steps = simd.SimdPasses().signed_bytes(x, scale, Scratch())
+    want, want_steps = TorchPasses(("gelu", "none")).signed_bytes(x, scale, Scratch())
+    torch.testing.assert_close(steps, want_steps, rtol=1e-6, atol=0)
+    assert int((levels.int() - want.int()).abs().max()) <= 1
+    assert float((levels != want).float().mean()) < 0.01
+    assert (levels[7] == 128).all()
+
+
+@needs_simd
+def test_the_encoder_says_which_passes_it_uses() -> None:
+    """By default where they serve the model, never where they don't."""
+    model = model_of("bert")
+    assert PackedEncoder(model).backend == "onednn+simd"
+    assert PackedEncoder(model, simd=False).backend == "onednn"
+    odd = PackedEncoder(model_of("bert", hidden_size=40, num_hidden_layers=1))
+    assert odd.backend == "onednn"
+    odd(*batch_of([3, 40]))
+
+
+@needs_simd
+def test_what_is_lacking_is_said() -> None:
+    """Sizes that don't fill registers, int8 around float32, and int8 with another activation."""
+    own = read_weights(model_of("bert"))
+    assert simd.lacking(own, torch.float32, int8=False) is None
+    assert simd.lacking(own, torch.bfloat16, int8=True) is None
+    assert "multiple of 16" in str(simd.lacking(read_weights(model_of("bert", hidden_size=40)), torch.float32, int8=False))
+    assert "bfloat16" in str(simd.lacking(own, torch.float32, int8=True))
+    relu = dataclasses.replace(own, activation=("relu", ""))
+    assert "GELU" in str(simd.lacking(relu, torch.bfloat16, int8=True))
+    assert simd.lacking(relu, torch.bfloat16, int8=False) is None
+
+
+def test_without_the_library_torch_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package that was installed without a C compiler runs as before, and says why."""
+    monkeypatch.setattr(simd, "LIBRARY", "batching.scoring.onednn._absent")
+    simd._library.cache_clear()
+    try:
+        assert "C compiler" in str(simd.missing())
+        assert PackedEncoder(model_of("bert")).backend == "onednn"
+    finally:
+        simd._library.cache_clear()
