@@ -11,13 +11,13 @@ from transformers import PreTrainedModel
 
 from batching.scoring.onednn.attention import Heads
 from batching.scoring.onednn.embeddings import Embeddings
-from batching.scoring.onednn.int8 import EXACT_FIRST, Int8Layer, make_samples, observe
+from batching.scoring.onednn.int8 import Int8Layer, Int8Projection, make_samples, observe
 from batching.scoring.onednn.layers import Layer, ReadLayer, WholeLayer
 from batching.scoring.onednn.passes import Passes, TorchPasses
 from batching.scoring.onednn.rows import Rows, arrange
 from batching.scoring.onednn.scratch import Scratch
 from batching.scoring.onednn.simd import SimdPasses, lacking
-from batching.scoring.onednn.weights import EncoderWeights, LayerWeights, read_weights
+from batching.scoring.onednn.weights import EncoderWeights, read_weights
 from batching.types import Int32s
 
 logger = logging.getLogger("rerankd.worker")
@@ -39,8 +39,8 @@ class PackedEncoder:
     ) -> None:
         """Pack `model`, a base model on the CPU, best loaded in float32, for `dtype` float32 or bfloat16.
 
-        `read`: what calls return. `int8`: products in int8, but for two of the first layer (`EXACT_FIRST`), and for a last layer that is
-        read by the row, which has little to compute; those and attention are in `dtype`. `simd`: use `SimdPasses` where they serve this
+        `read`: what calls return. `int8`: products in int8, but for the first layer's last one, and but for single rows of a last layer
+        that is read by the row; those and attention are in `dtype`. `simd`: use `SimdPasses` where they serve this
         model on this machine. Raises ValueError for a model or number type that has no packed forward.
         """
         if dtype not in (torch.float32, torch.bfloat16):
@@ -71,27 +71,30 @@ class PackedEncoder:
 
     def _pack(self, own: EncoderWeights) -> list[Layer]:
         """All layers, the last one by what is read of it."""
-        whole = own.layers[:-1] if self.read in ("first", "last") else own.layers
-        packed: list[Layer] = []
         if self.int8:
-            packed += self._quantise(own, whole)
-        else:
-            packed += [WholeLayer(layer, self._heads, self.dtype, own.activation, self._passes) for layer in whole]
-        return packed + [ReadLayer(layer, self._heads, self.dtype, own.activation, self._passes) for layer in own.layers[len(whole) :]]
+            return self._quantise(own)
+        whole = self._whole(own)
+        layers: list[Layer] = [WholeLayer(layer, self._heads, self.dtype, own.activation, self._passes) for layer in own.layers[:whole]]
+        return layers + [ReadLayer(layer, self._heads, self.dtype, own.activation, self._passes) for layer in own.layers[whole:]]
 
     @torch.inference_mode()
-    def _quantise(self, own: EncoderWeights, layers: tuple[LayerWeights, ...]) -> list[Layer]:
+    def _quantise(self, own: EncoderWeights) -> list[Layer]:
         """int8 layers, fitted to what a float32 forward over random tokens shows."""
         ids, lengths = make_samples(len(own.embeddings.words), len(own.embeddings.positions) - own.position_offset)
-        rows = arrange(lengths)
+        rows, whole, plain = arrange(lengths), self._whole(own), TorchPasses(own.activation)
         x = self._embeddings(ids, None, rows, self._scratch)
         packed: list[Layer] = []
-        plain = TorchPasses(own.activation)
-        for number, layer in enumerate(layers):
+        for number, layer in enumerate(own.layers[:whole]):
             x, reach = observe(WholeLayer(layer, self._heads, torch.float32, own.activation, plain), x, rows, self._scratch)
-            exact = frozenset() if number else EXACT_FIRST
-            packed.append(Int8Layer(layer, reach, self._heads, self.dtype, self._passes, exact))
+            packed.append(Int8Layer(layer, reach, self._heads, self.dtype, self._passes, exact=number == 0))
+        for layer in own.layers[whole:]:
+            key_value = Int8Projection([layer.key, layer.value], [1.0, 1.0], x.abs().amax(0), self.dtype, self._passes)
+            packed.append(ReadLayer(layer, self._heads, self.dtype, own.activation, self._passes, key_value))
         return packed
+
+    def _whole(self, own: EncoderWeights) -> int:
+        """Layers that every row goes through."""
+        return len(own.layers) - (self.read in ("first", "last"))
 
     def nbytes(self) -> int:
         """Bytes of weights and of reused memory held, the model's own embedding tables included."""

@@ -1,4 +1,7 @@
-"""A transformer layer whose products are int8; residuals, norms and the activation stay in float32, attention in `dtype`."""
+"""Transformer layers whose products are int8; residuals, norms and the activation stay in float32, attention in its own type.
+
+One product of the first layer is kept out (`exact`): its errors all others carry on, and a few tokens reach far behind its activation.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,6 @@ _SAMPLES, _SAMPLE_TOKENS = 12, 64
 _QKV_STRENGTH = 0.7
 _UP_STRENGTH = 0.5
 _DOWN_ZERO = 24
-EXACT_FIRST = frozenset({"qkv", "down"})
-"""Products of the first layer that stay in `dtype`: their errors all others carry on, and a few tokens reach far there."""
 _PART = 512
 """Rows at a time between products."""
 
@@ -50,53 +51,53 @@ def make_samples(vocabulary: int, longest: int) -> tuple[Int32s, Int32s]:
     return np.random.default_rng(0).integers(0, vocabulary, int(lengths.sum()), dtype=np.int32), lengths
 
 
+class Int8Projection:
+    """Float32 rows to several linears' products, each times its scale, in `dtype`; a `layers.Projection`."""
+
+    def __init__(self, linears: list[weights.Linear], scales: list[float], reach: Tensor, dtype: torch.dtype, passes: Passes) -> None:
+        """`reach` [H]: the largest values seen in each channel of what comes in."""
+        factors = smoothing(reach, linears, _QKV_STRENGTH)
+        self._scale = factors.reciprocal()
+        self._linear = QuantisedLinear(stack(linears, scales), factors)
+        self._dtype, self._passes = dtype, passes
+        self.nbytes = self._linear.nbytes
+
+    def __call__(self, x: Tensor, scratch: Scratch) -> Tensor:
+        """`x` float32 [R, H] to [R, ...]."""
+        out = scratch.take("projected", self._dtype, len(x), len(self._linear.bias))
+        for part in _slices(len(x)):
+            levels, steps = self._passes.signed_bytes(x[part], self._scale, scratch)
+            self._passes.finish(self._linear(levels), steps, self._linear.bias, out[part])
+        return out
+
+
 class Int8Layer:
     """Every row in, every row out."""
 
     dtype = torch.float32
 
     def __init__(
-        self,
-        own: weights.LayerWeights,
-        reach: Reach,
-        heads: Heads,
-        dtype: torch.dtype,
-        passes: Passes,
-        exact: frozenset[str] = frozenset(),
+        self, own: weights.LayerWeights, reach: Reach, heads: Heads, dtype: torch.dtype, passes: Passes, *, exact: bool = False
     ) -> None:
-        """`reach`: as `observe` found it; `dtype`: attention's, float32 or bfloat16, and that of the products in `exact` (qkv, down)."""
-        projections = [own.query, own.key, own.value]
-        factors = smoothing(reach.incoming, projections, _QKV_STRENGTH)
-        self._qkv_scale = factors.reciprocal()
-        stacked = stack(projections, [heads.query_scale, 1.0, 1.0])
-        self._qkv = PackedLinear(stacked, dtype) if "qkv" in exact else QuantisedLinear(stacked, factors)
+        """`reach`: as `observe` found it; `dtype`: attention's, float32 or bfloat16, and with `exact` that of the product down."""
+        self._qkv = Int8Projection([own.query, own.key, own.value], [heads.query_scale, 1.0, 1.0], reach.incoming, dtype, passes)
         self._output = QuantisedLinear(own.output)
         self._attention_norm = LayerNorm(own.attention_norm)
         factors = smoothing(reach.middle, [own.up], _UP_STRENGTH)
         self._up_scale = factors.reciprocal()
         self._up = QuantisedLinear(own.up, factors)
-        self._down = PackedLinear(own.down, dtype) if "down" in exact else QuantisedLinear(own.down, zero=_DOWN_ZERO)
+        self._down = PackedLinear(own.down, dtype) if exact else QuantisedLinear(own.down, zero=_DOWN_ZERO)
         self._norm = LayerNorm(own.norm)
-        self._width, self._attention, self._passes, self._inside = heads.width, passes.attention(heads), passes, dtype
+        self._attention, self._passes, self._inside = passes.attention(heads), passes, dtype
         parts = (self._qkv, self._output, self._attention_norm, self._up, self._down, self._norm)
         self.nbytes = sum(part.nbytes for part in parts)
 
     def __call__(self, x: Tensor, rows: Rows, scratch: Scratch) -> Tensor:
         """`x` float32 [R, H] to float32 [R, H], in place; a few rows at a time, so that what is between products stays in the cache."""
-        attended = self._attention(self._project(x, rows, scratch), rows, scratch)
+        attended = self._attention(self._qkv(x, scratch), rows, scratch)
         for part in _slices(rows.count):
             self._rest(attended[part], x[part], scratch)
         return x
-
-    def _project(self, x: Tensor, rows: Rows, scratch: Scratch) -> Tensor:
-        """Queries, keys and values in attention's type."""
-        if isinstance(self._qkv, PackedLinear):
-            return self._qkv(x.to(self._inside))
-        qkv = scratch.take("qkv", self._inside, rows.count, 3 * self._width)
-        for part in _slices(rows.count):
-            levels, steps = self._passes.signed_bytes(x[part], self._qkv_scale, scratch)
-            self._passes.finish(self._qkv(levels), steps, self._qkv.bias, qkv[part])
-        return qkv
 
     def _rest(self, attended: Tensor, x: Tensor, scratch: Scratch) -> None:
         """What follows attention: output, residual, norm, up, down, residual, norm; `x` is the residual and becomes the layer's output."""

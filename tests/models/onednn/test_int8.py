@@ -81,7 +81,7 @@ def test_smoothing_divides_what_is_large() -> None:
 @pytest.mark.parametrize("how", READS)
 @pytest.mark.parametrize("simd", PASSES)
 def test_int8_stays_near(kind: str, how: Read, simd: bool) -> None:
-    """Hidden states, which spread by about 1, stay near Hugging Face's; layers are int8 but for the last of a row read."""
+    """Hidden states, which spread by about 1, stay near Hugging Face's; whole layers are int8."""
     model, batch = model_of(kind), batch_of([17, 3, 64, 17, 1, 130, 600], types=types_of(kind))
     encoder = PackedEncoder(model, HALF, read=how, int8=True, simd=simd)
     got, want = encoder(*batch), read(padded(model, *batch), how)
