@@ -1,7 +1,8 @@
 """The packed CPU forward in process, without a server: `python -m ops.bench.forward`.
 
 Random weights of real shapes and lengths as in the mixed load; variants take turns in every round, in one process and then in two of one
-thread each, so that a noisy machine disturbs all alike. `% of rate` compares the products that were really computed with the rate of
+thread each, so that a noisy machine disturbs all alike. "/torch" behind a variant: torch's operators between products even where `simd.c`
+would serve. `% of rate` compares the products that were really computed with the rate of
 prepacked products alone (bfloat16's for int8), measured in the same rounds; it and `pairs/CPU s` count processor time, which other
 programs disturb less.
 """
@@ -89,7 +90,8 @@ def make_variants(plan: Plan) -> dict[str, Callable[[Batch], object]]:
         if name == "transformers":
             made[name] = partial(run_padded, model)
         else:
-            encoder = PackedEncoder(model, number_type(name), read="first", int8=name == "int8")
+            dtype, _, passes = name.partition("/")
+            encoder = PackedEncoder(model, number_type(name), read="first", int8=dtype == "int8", simd=passes != "torch")
             made[name] = lambda batch, encoder=encoder: encoder(*batch)
     return made
 
@@ -98,7 +100,7 @@ def number_type(name: str) -> Any:
     """The torch type that a variant computes in, but for int8's products."""
     import torch
 
-    return {"transformers": torch.float32, "float32": torch.float32}.get(name, torch.bfloat16)
+    return {"transformers": torch.float32, "float32": torch.float32}.get(name.partition("/")[0], torch.bfloat16)
 
 
 def run_padded(model: Any, batch: Batch) -> object:

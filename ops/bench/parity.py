@@ -1,6 +1,6 @@
 """How far every family's raw scores are from its independent reference, by number type, as a markdown table.
 
-    python -m ops.bench.parity [--device cpu|cuda:0] [--dtypes float32,bfloat16,float8,int8]
+    python -m ops.bench.parity [--device cpu|cuda:0] [--dtypes float32,bfloat16,float8,int8] [--forward transformers|onednn|fused]
 
 The checkpoints are the tests' tiny random ones, so the figures are those of the arithmetic, not of trained weights. Needs the `test` extra.
 """
@@ -27,7 +27,7 @@ from batching.scoring.options import ScoringOptions
 from batching.scoring.scorer import PackedScorer
 from batching.types import Sequences
 from tests.checkpoints import QUERY
-from tests.models.cases import CASES, PAIRS, encoded, encoder_of, reference_of, scorer_of
+from tests.models.cases import CASES, FULL, PAIRS, case_of, encoded, encoder_of, reference_of, scorer_of
 from tests.models.packs import chosen, scores
 
 FAR = 0.05
@@ -68,11 +68,11 @@ def order_agreement(got: NDArray[np.float32], want: NDArray[np.float32], far: fl
     return sum((got[a] > got[b]) == (want[a] > want[b]) for a, b in apart), len(apart)
 
 
-def measure(name: str, device: str, dtype: str) -> Row:
+def measure(name: str, device: str, dtype: str, forward: str) -> Row:
     """One family in one number type on one device."""
     want = reference_of(name, QUERY, PAIRS)
     emulate = device == "cpu" and dtype == "float8"
-    scorer = emulated_float8(name) if emulate else scorer_of(name, device=device, dtype=dtype)
+    scorer = emulated_float8(name) if emulate else scorer_of(name, device=device, dtype=dtype, forward=forward)
     request = encoded(name, QUERY, PAIRS)
     got = scores(scorer, request)
     drift = max(float(np.abs(alone - got).max()) for alone in alternatives(name, scorer, request, got))
@@ -91,7 +91,7 @@ def emulated_float8(name: str) -> PackedScorer:
 
 def alternatives(name: str, scorer: PackedScorer, request: Sequences, got: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     """The same scores from other batches: every pair alone, and all of them in another order; a listwise family has only its own list."""
-    if CASES[name].listwise:
+    if case_of(name).listwise:
         return [scores(scorer, request, request)[: len(got)]]
     alone = np.concatenate([scores(scorer, chosen(request, [document])) for document in range(len(got))])
     order = np.random.default_rng(1).permutation(len(got))
@@ -105,7 +105,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtypes", default="float32,bfloat16")
-    parser.add_argument("--families", default=",".join(CASES))
+    parser.add_argument(
+        "--families", default=",".join(CASES), help=f"names of the tests' cases; those of full registers: {', '.join(FULL)}"
+    )
+    parser.add_argument("--forward", default="transformers", help="the model's own modules, or the packed forward of this name")
     asked = parser.parse_args(arguments)
     transformers.utils.logging.disable_progress_bar()
     print(
@@ -115,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, dtype in itertools.product(asked.families.split(","), asked.dtypes.split(",")):
         if dtype == "int8" and encoder_of(name).card.config.get("model_type") not in BODIES:
             continue
-        print(measure(name, asked.device, dtype).markdown(), flush=True)
+        print(measure(name, asked.device, dtype, asked.forward).markdown(), flush=True)
     return 0
 
 
