@@ -48,7 +48,7 @@ class Parity(NamedTuple):
 
 def parity(text: str) -> dict[tuple[str, str], Parity]:
     """Read the parity tables: by case and dtype."""
-    rows = re.findall(r"^\| ([^|]+) \| (\w+)[^|]* \| [^|]+ \| [\d.]+ \| ([\d.e+-]+) \| ([\d.e+-]+) \|", text, re.MULTILINE)
+    rows = re.findall(r"^\| ([^|]+) \| ([a-z]\w*)[^|]* \| [^|]+ \| [\d.]+ \| ([\d.e+-]+) \| ([\d.e+-]+) \|", text, re.MULTILINE)
     return {(name, dtype): Parity(float(difference), float(share)) for name, dtype, difference, share in rows}
 
 
