@@ -136,6 +136,7 @@ def test_int8_that_would_spoil_a_model_is_refused(tmp_path: Path) -> None:
     """A body that 255 levels don't hold, here by one channel of its norms far beyond the others, is refused with the figure."""
     directory = checkpoints.bert(tmp_path / "spoilt")
     tensors = load_file(directory / "model.safetensors")
+    torch.manual_seed(2)  # one draw in five spoils nothing
     for name in tensors:
         if name.endswith("LayerNorm.weight"):
             tensors[name][::2] *= 3e4
