@@ -2,9 +2,8 @@
 
 Random weights of real shapes and lengths as in the mixed load; variants take turns in every round, in one process and then in two of one
 thread each, so that a noisy machine disturbs all alike. "/torch" behind a variant: torch's operators between products even where `simd.c`
-would serve. `% of rate` compares the products that were really computed with the rate of
-prepacked products alone (bfloat16's for int8), measured in the same rounds; it and `pairs/CPU s` count processor time, which other
-programs disturb less.
+would serve. `% of rate` compares the products that were really computed with the rate of prepacked products alone (bfloat16's for int8),
+measured in the same rounds; it and `pairs/CPU s` count processor time, which other programs disturb less.
 """
 
 from __future__ import annotations

@@ -70,6 +70,11 @@ class Rows:
         return found
 
     @cached_property
+    def spans(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """`starts` and `lengths` as arrays."""
+        return np.asarray(self.starts, dtype=np.int64), np.asarray(self.lengths, dtype=np.int64)
+
+    @cached_property
     def runs(self) -> tuple[Run, ...]:
         """Neighbours of equal length."""
         lengths = np.asarray(self.lengths)

@@ -29,6 +29,18 @@ INLINE __m512 widen(const uint16_t *from) {
 
 INLINE void narrow(uint16_t *to, __m512 x) { _mm256_storeu_si256((void *)to, (__m256i)_mm512_cvtneps_pbh(x)); }
 
+/* Sixteen numbers at `at`, in bfloat16 where `half`. */
+INLINE __m512 get(const float *from, long at, const int half) {
+    return half ? widen((const uint16_t *)from + at) : _mm512_loadu_ps(from + at);
+}
+
+INLINE void put(float *to, long at, __m512 x, const int half) {
+    if (half)
+        narrow((uint16_t *)to + at, x);
+    else
+        _mm512_storeu_ps(to + at, x);
+}
+
 /* --- bytes: x * factor + zero, rounded to the nearest, one step for the row --- */
 
 INLINE void put_bytes(uint8_t *to, __m512 x, __m512 factor, __m512i zero) {
@@ -108,35 +120,32 @@ SIMD void simd_finish_norm(float *x, const float *product, const float *steps, c
     }
 }
 
-SIMD void simd_sum_norm_bfloat16(const uint16_t *x, uint16_t *product, const float *gain, const float *shift, float epsilon, long rows,
-                                 long width, float *scratch) {
+/* `norm_row` of x + product, into `product`; `scratch`: a row of float32 where these are bfloat16. */
+INLINE void sum_norm(const float *x, float *product, const float *gain, const float *shift, float epsilon, long rows, long width,
+                     const int half, float *scratch) {
     for (long i = 0; i < rows; i++) {
-        const uint16_t *residual = x + i * width;
-        uint16_t *row = product + i * width;
+        long at = i * width;
+        float *row = half ? scratch : product + at;
         __m512 sum = _mm512_setzero_ps();
         for (long j = 0; j < width; j += LANES) {
-            __m512 value = _mm512_add_ps(widen(row + j), widen(residual + j));
-            _mm512_storeu_ps(scratch + j, value);
-            sum = _mm512_add_ps(sum, value);
-        }
-        norm_row(scratch, sum, width, gain, shift, epsilon);
-        for (long j = 0; j < width; j += LANES) narrow(row + j, _mm512_loadu_ps(scratch + j));
-    }
-}
-
-SIMD void simd_sum_norm_float32(const float *x, float *product, const float *gain, const float *shift, float epsilon, long rows,
-                                long width) {
-    for (long i = 0; i < rows; i++) {
-        const float *residual = x + i * width;
-        float *row = product + i * width;
-        __m512 sum = _mm512_setzero_ps();
-        for (long j = 0; j < width; j += LANES) {
-            __m512 value = _mm512_add_ps(_mm512_loadu_ps(row + j), _mm512_loadu_ps(residual + j));
+            __m512 value = _mm512_add_ps(get(product, at + j, half), get(x, at + j, half));
             _mm512_storeu_ps(row + j, value);
             sum = _mm512_add_ps(sum, value);
         }
         norm_row(row, sum, width, gain, shift, epsilon);
+        if (half)
+            for (long j = 0; j < width; j += LANES) put(product, at + j, _mm512_loadu_ps(row + j), half);
     }
+}
+
+SIMD void simd_sum_norm_bfloat16(const float *x, float *product, const float *gain, const float *shift, float epsilon, long rows,
+                                 long width, float *scratch) {
+    sum_norm(x, product, gain, shift, epsilon, rows, width, 1, scratch);
+}
+
+SIMD void simd_sum_norm_float32(const float *x, float *product, const float *gain, const float *shift, float epsilon, long rows,
+                                long width) {
+    sum_norm(x, product, gain, shift, epsilon, rows, width, 0, NULL);
 }
 
 /* --- GELU, and what it leaves as bytes --- */
@@ -298,13 +307,6 @@ INLINE void multiply(const float *const *rows, const float *columns, long stride
     }
 }
 
-INLINE void put(float *to, long at, __m512 x, const int half) {
-    if (half)
-        narrow((uint16_t *)to + at, x);
-    else
-        _mm512_storeu_ps(to + at, x);
-}
-
 INLINE void put_logits(const float *const *queries, const float *keys, long room, long units, const int blocks, const int half, float *to) {
     __m512 sums[TILE][BLOCKS];
     multiply(queries, keys, room, units, blocks, half, sums);
@@ -324,23 +326,16 @@ INLINE void put_weighted(const float *const *weights, const float *values, const
         for (int b = 0; b < blocks; b++) put(to[i], at + LANES * b, _mm512_mul_ps(sums[i][b], _mm512_set1_ps(shares[i])), half);
 }
 
-/* Logits to 2^(logit - largest), zero beyond the last key; returns one over their sum. `to` may be `logits` in float32. */
-INLINE float soften(const float *logits, long length, const int half, float *to) {
-    long whole = length / LANES * LANES;
-    __mmask16 tail = (__mmask16)((1u << (length - whole)) - 1);
+/* Logits to 2^(logit - largest), as good as zero beyond the last key; returns one over their sum. `to` may be `logits` in float32. */
+INLINE float soften(float *logits, long length, long room, const int half, float *to) {
+    for (long k = length; k < room; k++) logits[k] = -__builtin_inff();
     __m512 most = _mm512_set1_ps(-__builtin_inff()), sum = _mm512_setzero_ps();
-    for (long k = 0; k < whole; k += LANES) most = _mm512_max_ps(most, _mm512_loadu_ps(logits + k));
-    if (tail) most = _mm512_mask_max_ps(most, tail, most, _mm512_loadu_ps(logits + whole));
+    for (long k = 0; k < room; k += LANES) most = _mm512_max_ps(most, _mm512_loadu_ps(logits + k));
     __m512 largest = _mm512_set1_ps(_mm512_reduce_max_ps(most));
-    for (long k = 0; k < whole; k += LANES) {
+    for (long k = 0; k < room; k += LANES) {
         __m512 weight = exp2_below(_mm512_sub_ps(_mm512_loadu_ps(logits + k), largest), half);
         sum = _mm512_add_ps(sum, weight);
         put(to, k, weight, half);
-    }
-    if (tail) {
-        __m512 weight = _mm512_maskz_mov_ps(tail, exp2_below(_mm512_sub_ps(_mm512_loadu_ps(logits + whole), largest), half));
-        sum = _mm512_add_ps(sum, weight);
-        put(to, whole, weight, half);
     }
     return 1.0f / _mm512_reduce_add_ps(sum);
 }
@@ -367,10 +362,10 @@ INLINE void attend_head(const float *query, long query_stride, long queries, con
             to[i] = out + at * out_stride;
         }
         long k = 0, d = 0;
-        for (; k + 4 * LANES <= room; k += 4 * LANES) put_logits(from, keys + k, room, units, 4, half, logits + k);
+        for (; k + BLOCKS * LANES <= room; k += BLOCKS * LANES) put_logits(from, keys + k, room, units, BLOCKS, half, logits + k);
         for (; k < room; k += LANES) put_logits(from, keys + k, room, units, 1, half, logits + k);
-        for (long i = 0; i < TILE; i++) shares[i] = soften(logits + i * room, length, half, weights + i * weights_stride);
-        for (; d + 4 * LANES <= size; d += 4 * LANES) put_weighted(rows, values, shares, lines, size, 4, half, to, d);
+        for (long i = 0; i < TILE; i++) shares[i] = soften(logits + i * room, length, room, half, weights + i * weights_stride);
+        for (; d + BLOCKS * LANES <= size; d += BLOCKS * LANES) put_weighted(rows, values, shares, lines, size, BLOCKS, half, to, d);
         for (; d + 2 * LANES <= size; d += 2 * LANES) put_weighted(rows, values, shares, lines, size, 2, half, to, d);
         for (; d < size; d += LANES) put_weighted(rows, values, shares, lines, size, 1, half, to, d);
     }

@@ -155,8 +155,7 @@ class SimdPasses:
         out[rows.tokens :].zero_()
         key = qkv.data_ptr() + heads.width * qkv.element_size()
         value = key + heads.width * qkv.element_size()
-        starts, lengths = np.asarray(rows.starts), np.asarray(rows.lengths)
-        self._attend(qkv, starts, lengths, key, value, qkv.stride(0), rows, heads, scratch, out)
+        self._attend(qkv, *rows.spans, key, value, qkv.stride(0), rows, heads, scratch, out)
         return out
 
     def _attend(
@@ -174,7 +173,7 @@ class SimdPasses:
     ) -> None:
         """`counts` queries of each sequence from row `firsts` on; `key` and `value` are addresses, their rows `stride` numbers apart."""
         per_unit = 4 // query.element_size()
-        starts, lengths = np.asarray(rows.starts), np.asarray(rows.lengths)
+        starts, lengths = rows.spans
         memory = scratch.take("attention", torch.float32, round_up(rows.lengths[-1], _LANES) * (2 * heads.size + _LOGITS))
         call = self._call.simd_attend_float32 if query.dtype == torch.float32 else self._call.simd_attend_bfloat16
         call(
