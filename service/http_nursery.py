@@ -70,10 +70,23 @@ class _Models:
 def _bear(parent: socket.socket, models: _Models) -> int | None:
     """Fork for every number that is asked for. Returns the number in the child, None in the nursery when its parent is gone."""
     waking, wakes = socket.socketpair()
-    for one in (waking, wakes):
-        one.setblocking(False)
-    signal.signal(signal.SIGCHLD, lambda number, frame: None)
-    signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
+    with waking, wakes:
+        for one in (waking, wakes):
+            one.setblocking(False)
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        signal.set_wakeup_fd(wakes.fileno(), warn_on_full_buffer=False)
+        try:
+            index = _next_born(parent, waking, models)
+        finally:
+            signal.set_wakeup_fd(-1)  # before the sockets close: children may end at any time
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if index is not None:
+        _be_born(parent, index)
+    return index
+
+
+def _next_born(parent: socket.socket, waking: socket.socket, models: _Models) -> int | None:
+    """See `_bear`, whose descriptors and signals are still the nursery's when this returns."""
     while True:
         ready = select.select([parent, waking], [], [])[0]
         if waking in ready:
@@ -87,11 +100,6 @@ def _bear(parent: socket.socket, models: _Models) -> int | None:
             return None
         models.open()
         if os.fork() == 0:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            for one in (waking, wakes):
-                one.close()
-            _be_born(parent, int(asked))
             return int(asked)
 
 

@@ -62,6 +62,22 @@ def is_right(answer: Answer, query: str, documents: Sequence[str]) -> bool:
     return [one["index"] for one in results] == order and [one["relevance_score"] for one in results] == want[order].tolist()
 
 
+def lives(process: psutil.Process) -> bool:
+    """Whether it still runs; one that has ended and waits for init to take note does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def living(processes: Sequence[psutil.Process], limit_s: float) -> list[psutil.Process]:
+    """Those that still run `limit_s` seconds from now; an empty list as soon as none does."""
+    until = time.monotonic() + limit_s
+    while (found := [one for one in processes if lives(one)]) and time.monotonic() < until:
+        time.sleep(0.01)
+    return found
+
+
 class Service:
     """`with`: a running service; ready unless told not to wait. Afterwards it has stopped, and everything it made is gone."""
 
@@ -163,7 +179,7 @@ class Service:
 
     def _children(self, module: str) -> list[psutil.Process]:
         found = self.parent.children(recursive=True)
-        return [child for child in found if child.status() != psutil.STATUS_ZOMBIE and module in child.cmdline()]
+        return [child for child in found if lives(child) and module in child.cmdline()]
 
     def http_processes(self) -> list[psutil.Process]:
         """In the order of their numbers, which stand last."""

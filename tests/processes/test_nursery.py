@@ -16,7 +16,7 @@ import pytest
 
 from batching.lifeline import Lifeline
 from service.nursery import SUPPORTED, Nursery
-from tests.processes.service import Service, ask, asked, scorers
+from tests.processes.service import Service, ask, asked, lives, living, scorers
 
 pytestmark = pytest.mark.skipif(not SUPPORTED, reason="HTTP processes are forked on Linux only")
 
@@ -43,11 +43,11 @@ def test_a_nursery_that_dies_first_is_told_as_its_childs_end(nursery: Nursery, c
 def test_who_is_told_to_end_before_birth_is_never_born(nursery: Nursery) -> None:
     """At once, however long the nursery would have taken, and nobody is left behind."""
     child = nursery.start(0)
-    before = {one.pid for one in psutil.Process().children(recursive=True)}
+    before = psutil.Process().children(recursive=True)
     child.send_signal(signal.SIGTERM)
     assert child.wait(2) < 0
     assert child.pid is None
-    assert not any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in before)
+    assert not living(before, 0.0)
 
 
 def test_children_outlive_their_nursery_and_are_still_watched() -> None:
@@ -58,14 +58,14 @@ def test_children_outlive_their_nursery_and_are_still_watched() -> None:
         old.kill()
         old.wait(5)
         assert asyncio.run(ask(service.address, body=asked("what", ["one"]))).status == 200
-        assert kept.is_running()
+        assert lives(kept)
         victim.kill()
         service.until(lambda: len(service.http_processes()) == 1)  # the other is its nursery's orphan
         service.until(service.is_ready)
-        assert kept.is_running()
+        assert lives(kept)
         assert service.nursery().pid != old.pid
         assert service.stop() == 0
-        kept.wait(5)
+        assert not living([kept], 5.0)
     assert service.left_behind() == []
 
 

@@ -15,7 +15,7 @@ import pytest
 from service.model_files import starter
 from tests.live import free_port
 from tests.processes.http import Caller, Closed
-from tests.processes.service import Service, ask, asked, encoder, is_right, known, scorers
+from tests.processes.service import Service, ask, asked, encoder, is_right, known, living, scorers
 
 WORDS = ["river", "stone", "cloud", "lamp", "bread", "winter", "engine", "paper", "garden", "silver"]
 QUERY = "where does the river end"
@@ -115,8 +115,7 @@ def test_a_killed_supervisor_takes_its_children_along() -> None:
         children = service.parent.children(recursive=True)
         assert len(children) == 5  # two workers, the nursery, two HTTP processes
         service.process.kill()
-        _, alive = psutil.wait_procs(children, timeout=2.0)
-        assert not alive
+        assert not living(children, 2.0)
         service.process.wait()
         assert "0/arena.0" in " ".join(service.left_behind())
         port = service.address.rpartition(":")[2]
@@ -265,7 +264,7 @@ def test_a_second_signal_ends_at_once() -> None:
     with Service(scorers(seconds_per_batch=15.0)) as service:
         children = service.parent.children(recursive=True)
         asyncio.run(main(service))
-        assert not [child for child in children if child.is_running()]
+        assert not living(children, 0.0)
         assert not service.left_behind()
 
 
