@@ -81,16 +81,20 @@ def main() -> int:
     args: argparse.Namespace = parser.parse_args()
     import torch
 
+    from batching.scoring.onednn import available
+
     torch.set_num_threads(1)
     config = BLUEPRINTS[args.model].config
     flops = product_flops(config, args.tokens, 1) / args.tokens
     rows = []
-    for dtype in ("float32", "bfloat16", "int8"):
+    kinds = {"float32": available(), "bfloat16": available(torch.bfloat16), "int8": available(int8=True)}
+    for dtype in (kind for kind, reason in kinds.items() if reason is None):
         found = rates(dtype, config, args.rows)
         most = found["prepacked"] * 1e9 * usable_cores() / flops
         rows.append({"dtype": dtype, **{f"{way}, GFLOP/s": found.get(way) for way in ("torch", "prepacked", "with GELU")},
                      "tokens/s at most": most, "pairs/s at most": most / args.tokens})  # fmt: skip
-    notes = [f"{args.model}: {flops / 1e6:.1f} MFLOP a token in products, {args.rows} tokens a product, {args.tokens} tokens a pair"]
+    notes = [reason for reason in kinds.values() if reason is not None]
+    notes += [f"{args.model}: {flops / 1e6:.1f} MFLOP a token in products, {args.rows} tokens a product, {args.tokens} tokens a pair"]
     report.show("what one core multiplies", rows, report.context(("torch",)), notes, as_json=args.json)
     return 0
 
