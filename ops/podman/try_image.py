@@ -106,7 +106,7 @@ def inside(port: int) -> None:
     found = podman("exec", NAME, "sh", "-c", f"for tool in {BUILD_TOOLS}; do command -v $tool; done", check=False)
     expect("no build tools", not found, found)
     lacking = podman("exec", NAME, "/opt/rerankd/bin/python", "-c", "from batching.scoring.onednn import simd; print(simd.missing())")
-    expect("simd.c is compiled", "compiler" not in lacking, f"what this processor lacks for it: {lacking}")
+    expect("our C is compiled", "compiler" not in lacking, f"what this processor lacks for it: {lacking}")
     expect("health check", not _stderr("healthcheck", "run", NAME))
     expect("is told to podman", podman("inspect", "-f", "{{.State.Health.Status}}", NAME) == "healthy", "healthy")
     status, body = call(port, "/v1/rerank", {**QUERY, "model": "starter"})

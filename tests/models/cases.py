@@ -133,7 +133,7 @@ def language_models() -> list[Case]:
 
 
 def full_registers() -> list[Case]:
-    """Encoders whose heads and widths are multiples of 16, as real ones' are: what `simd.c` serves."""
+    """Encoders whose heads and widths are multiples of 16, as real ones' are: what our own C serves."""
     return [
         Case("xlm-roberta of 16", partial(checkpoints.xlm_roberta, heads=2), references.classifier),
         Case("bert of 16", partial(checkpoints.bert, heads=2), references.classifier),

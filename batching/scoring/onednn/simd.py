@@ -1,4 +1,4 @@
-"""`simd.c` as `Passes`, for x86 processors with AVX-512 and its bfloat16.
+"""The C of `csrc` as `Passes`, for x86 processors with AVX-512 and its bfloat16, or with AVX2.
 
 The library is built when the package is installed, where there is a C compiler; without it `lacking` says so and torch's operators do the
 work. Attention takes the largest logit off first, so it has no range to leave, and holds one sequence's head at a time.
@@ -7,6 +7,7 @@ work. Attention takes the largest logit off first, so it has no range to leave, 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 from ctypes import c_float, c_int, c_long, c_void_p
 from functools import cache, partial
 from importlib.util import find_spec
@@ -24,31 +25,41 @@ from batching.scoring.onednn.scratch import Scratch
 from batching.scoring.onednn.weights import EncoderWeights
 
 LIBRARY = "batching.scoring.onednn._simd"
+REGISTERS = ("avx512", "avx2")
+"""What the library knows, best first: a file of `csrc` each, and the beginning of its functions' names."""
 _LANES = 16
-"""Numbers in a register: what every width must be a multiple of."""
+"""Numbers in the widest register: what every width must be a multiple of."""
 _LOGITS = 9
 """Numbers that attention holds for every key, beside the key and its value."""
 _ATTEND = (c_void_p, c_long, c_void_p, c_void_p, c_void_p, c_void_p, c_long, c_void_p, c_void_p, c_long, c_long, c_long, c_void_p, c_void_p)
+_FINISH = (c_void_p, c_void_p, c_void_p, c_long, c_long, c_void_p)
 _SIGNATURES = {
-    "simd_attend_bfloat16": _ATTEND,
-    "simd_attend_float32": _ATTEND,
-    "simd_sum_norm_bfloat16": (c_void_p, c_void_p, c_void_p, c_void_p, c_float, c_long, c_long, c_void_p),
-    "simd_sum_norm_float32": (c_void_p, c_void_p, c_void_p, c_void_p, c_float, c_long, c_long),
-    "simd_finish_norm": (c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_float, c_long, c_long),
-    "simd_signed_float32": (c_void_p, c_void_p, c_long, c_long, c_void_p, c_void_p),
-    "simd_signed_bfloat16": (c_void_p, c_long, c_long, c_void_p, c_void_p, c_void_p),
-    "simd_finish": (c_void_p, c_void_p, c_void_p, c_long, c_long, c_void_p),
-    "simd_gelu_bfloat16": (c_void_p, c_void_p, c_void_p, c_long, c_long, c_void_p),
-    "simd_gelu_bytes": (c_void_p, c_void_p, c_void_p, c_long, c_long, c_float, c_int, c_void_p, c_void_p),
+    "attend_bfloat16": _ATTEND,
+    "attend_float32": _ATTEND,
+    "sum_norm_bfloat16": (c_void_p, c_void_p, c_void_p, c_void_p, c_float, c_long, c_long, c_void_p),
+    "sum_norm_float32": (c_void_p, c_void_p, c_void_p, c_void_p, c_float, c_long, c_long),
+    "finish_norm": (c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_float, c_long, c_long),
+    "signed_float32": (c_void_p, c_void_p, c_long, c_long, c_void_p, c_void_p),
+    "signed_bfloat16": (c_void_p, c_long, c_long, c_void_p, c_void_p, c_void_p),
+    "finish_bfloat16": _FINISH,
+    "finish_float32": _FINISH,
+    "gelu_bfloat16": _FINISH,
+    "gelu_float32": _FINISH,
+    "gelu_bytes": (c_void_p, c_void_p, c_void_p, c_long, c_long, c_float, c_int, c_void_p, c_void_p),
 }
+
+
+def usable() -> tuple[str, ...]:
+    """The `REGISTERS` that this installation and this processor have, best first."""
+    library = _library()
+    return tuple(name for name in REGISTERS if library is not None and _supported(library, name))
 
 
 def missing() -> str | None:
     """Why this installation or this processor has none of these passes, in one line; None when they are there."""
-    library = _library()
-    if library is None:
-        return "the package was installed without a C compiler"
-    return None if library.simd_supported() else "this processor has no AVX-512 with bfloat16"
+    if usable():
+        return None
+    return "the package was installed without a C compiler" if _library() is None else "this processor has no AVX2"
 
 
 def lacking(own: EncoderWeights, dtype: torch.dtype, *, int8: bool) -> str | None:
@@ -56,8 +67,6 @@ def lacking(own: EncoderWeights, dtype: torch.dtype, *, int8: bool) -> str | Non
     inner, width = own.layers[0].up.weight.shape
     if any(size % _LANES for size in (width, width // own.heads, inner)):
         return f"a width or a head size is not a multiple of {_LANES}"
-    if int8 and dtype != torch.bfloat16:
-        return "with int8 products they know attention in bfloat16 only"
     if int8 and own.activation != ("gelu", "none"):
         return "with int8 products they know GELU only"
     return missing()
@@ -66,14 +75,19 @@ def lacking(own: EncoderWeights, dtype: torch.dtype, *, int8: bool) -> str | Non
 @cache
 def _library() -> ctypes.CDLL | None:
     spec = find_spec(LIBRARY)
-    if spec is None or spec.origin is None:
-        return None
-    library = ctypes.CDLL(spec.origin)
-    for name, arguments in _SIGNATURES.items():
-        if hasattr(library, name):
-            function = getattr(library, name)
-            function.argtypes, function.restype = arguments, None
-    return library
+    return None if spec is None or spec.origin is None else ctypes.CDLL(spec.origin)
+
+
+def _supported(library: ctypes.CDLL, registers: str) -> bool:
+    """Whether the library was built with these, which it is for x86 alone, and the processor has them."""
+    name = f"{registers}_supported"
+    return hasattr(library, name) and bool(getattr(library, name)())
+
+
+def _function(library: ctypes.CDLL, registers: str, name: str) -> Callable[..., None]:
+    found: Callable[..., None] = getattr(library, f"{registers}_{name}")
+    found.argtypes, found.restype = _SIGNATURES[name], None  # type: ignore[attr-defined]
+    return found
 
 
 class SimdPasses:
@@ -81,12 +95,12 @@ class SimdPasses:
 
     suffix = "+simd"
 
-    def __init__(self) -> None:
-        """Raises RuntimeError where `missing` has a reason."""
+    def __init__(self, registers: str | None = None) -> None:
+        """`registers`: of `usable`, None for the best. Raises RuntimeError where `missing` has a reason."""
         library, reason = _library(), missing()
         if library is None or reason is not None:
             raise RuntimeError(reason)
-        self._call = library
+        self._call = {name: _function(library, registers or usable()[0], name) for name in _SIGNATURES}
         self._least = ACTIVATIONS["gelu", "none"][1]
 
     def attention(self, heads: Heads) -> Attend:
@@ -106,10 +120,10 @@ class SimdPasses:
         """See `Passes`; in place of `product`."""
         pointers = (tensor.data_ptr() for tensor in (residual, product, norm.weight, norm.bias))
         if product.dtype == torch.float32:
-            self._call.simd_sum_norm_float32(*pointers, norm.epsilon, *product.shape)
+            self._call["sum_norm_float32"](*pointers, norm.epsilon, *product.shape)
         else:
             row = scratch.take("row", torch.float32, product.shape[1])
-            self._call.simd_sum_norm_bfloat16(*pointers, norm.epsilon, *product.shape, row.data_ptr())
+            self._call["sum_norm_bfloat16"](*pointers, norm.epsilon, *product.shape, row.data_ptr())
         return product
 
     def signed_bytes(self, x: Tensor, scale: Tensor | None, scratch: Scratch) -> tuple[Tensor, Tensor]:
@@ -118,25 +132,25 @@ class SimdPasses:
         levels, steps = scratch.take("levels", torch.uint8, count, width), scratch.take("steps", torch.float32, count, 1)
         if x.dtype == torch.float32:
             factors = None if scale is None else scale.data_ptr()
-            self._call.simd_signed_float32(x.data_ptr(), factors, count, width, levels.data_ptr(), steps.data_ptr())
+            self._call["signed_float32"](x.data_ptr(), factors, count, width, levels.data_ptr(), steps.data_ptr())
         else:
             row = scratch.take("row", torch.float32, width)
-            self._call.simd_signed_bfloat16(x.data_ptr(), count, width, row.data_ptr(), levels.data_ptr(), steps.data_ptr())
+            self._call["signed_bfloat16"](x.data_ptr(), count, width, row.data_ptr(), levels.data_ptr(), steps.data_ptr())
         return levels, steps
 
     def finish(self, product: Tensor, steps: Tensor, bias: Tensor, out: Tensor) -> None:
-        """See `Passes`; `out` is bfloat16."""
-        self._call.simd_finish(product.data_ptr(), steps.data_ptr(), bias.data_ptr(), *product.shape, out.data_ptr())
+        """See `Passes`."""
+        self._of("finish", out.dtype)(product.data_ptr(), steps.data_ptr(), bias.data_ptr(), *product.shape, out.data_ptr())
 
     def finish_norm(self, x: Tensor, product: Tensor, steps: Tensor, bias: Tensor, norm: LayerNorm) -> None:
         """See `Passes`."""
         pointers = (tensor.data_ptr() for tensor in (x, product, steps, bias, norm.weight, norm.bias))
-        self._call.simd_finish_norm(*pointers, norm.epsilon, *product.shape)
+        self._call["finish_norm"](*pointers, norm.epsilon, *product.shape)
 
     def activate(self, product: Tensor, steps: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
-        """See `Passes`; `dtype` is bfloat16."""
+        """See `Passes`."""
         out = torch.empty(product.shape, dtype=dtype)
-        self._call.simd_gelu_bfloat16(product.data_ptr(), steps.data_ptr(), bias.data_ptr(), *product.shape, out.data_ptr())
+        self._of("gelu", dtype)(product.data_ptr(), steps.data_ptr(), bias.data_ptr(), *product.shape, out.data_ptr())
         return out
 
     def activate_bytes(self, product: Tensor, steps: Tensor, bias: Tensor, zero: int, scratch: Scratch) -> tuple[Tensor, Tensor]:
@@ -144,10 +158,14 @@ class SimdPasses:
         count, width = product.shape
         levels, found = scratch.take("inner levels", torch.uint8, count, width), scratch.take("inner steps", torch.float32, count, 1)
         smallest = (255 - zero) * self._least / zero
-        self._call.simd_gelu_bytes(
+        self._call["gelu_bytes"](
             product.data_ptr(), steps.data_ptr(), bias.data_ptr(), count, width, smallest, zero, levels.data_ptr(), found.data_ptr()
         )
         return levels, found
+
+    def _of(self, name: str, dtype: torch.dtype) -> Callable[..., None]:
+        """The function for numbers of `dtype`."""
+        return self._call[f"{name}_{str(dtype).removeprefix('torch.')}"]
 
     def _attention(self, heads: Heads, qkv: Tensor, rows: Rows, scratch: Scratch) -> Tensor:
         """See `Attend`."""
@@ -175,8 +193,7 @@ class SimdPasses:
         per_unit = 4 // query.element_size()
         starts, lengths = rows.spans
         memory = scratch.take("attention", torch.float32, round_up(rows.lengths[-1], _LANES) * (2 * heads.size + _LOGITS))
-        call = self._call.simd_attend_float32 if query.dtype == torch.float32 else self._call.simd_attend_bfloat16
-        call(
+        self._of("attend", query.dtype)(
             query.data_ptr(), query.stride(0) // per_unit, firsts.ctypes.data, counts.ctypes.data, key, value, stride // per_unit,
             starts.ctypes.data, lengths.ctypes.data, len(starts), heads.count, heads.size, memory.data_ptr(), out.data_ptr(),
         )  # fmt: skip

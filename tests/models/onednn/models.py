@@ -46,7 +46,7 @@ _KINDS: dict[str, tuple[type[PreTrainedModel], Any, dict[str, Any]]] = {
 }
 KINDS = tuple(_KINDS)
 PASSES = (False, pytest.param(True, marks=pytest.mark.skipif(simd.missing() is not None, reason=str(simd.missing()))))
-"""Values of `simd`: torch's operators between products, and `simd.c`'s."""
+"""Values of `simd`: torch's operators between products, and our own C."""
 
 
 @cache

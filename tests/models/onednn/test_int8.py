@@ -90,7 +90,8 @@ def test_int8_stays_near(kind: str, how: Read, simd: bool) -> None:
     assert [isinstance(layer, Int8Layer) for layer in encoder._layers] == [True, True, how in ("mean", "all")]
 
 
-@pytest.mark.parametrize(("dtype", "simd"), [(torch.float32, False), pytest.param(HALF, True, marks=PASSES[1].marks)])
+@pytest.mark.parametrize("dtype", list(dict.fromkeys((torch.float32, HALF))))
+@pytest.mark.parametrize("simd", PASSES)
 def test_company_does_not_matter(dtype: torch.dtype, simd: bool) -> None:
     """A token's step is its own: alone and among others a sequence comes out alike."""
     encoder = PackedEncoder(model_of("bert"), dtype, read="mean", int8=True, simd=simd)
