@@ -1,8 +1,8 @@
 """The packed CPU forward in process, without a server: `python -m ops.bench.forward`.
 
 Random weights of real shapes and lengths as in the mixed load; variants take turns in every round, in one process and then in two of one
-thread each, so that a noisy machine disturbs all alike. "/torch" behind a variant: torch's operators between products even where `simd.c`
-would serve. `% of rate` compares the products that were really computed with the rate of prepacked products alone (bfloat16's for int8),
+thread each, so that a noisy machine disturbs all alike. "/onednn", "/onednn+simd" or "/simd" behind a variant: computed by that, not by the
+fastest. `% of rate` compares the products that were really computed with the rate of the fastest product alone (bfloat16's for int8),
 measured in the same rounds; it and `pairs/CPU s` count processor time, which other programs disturb less.
 """
 
@@ -89,8 +89,8 @@ def make_variants(plan: Plan) -> dict[str, Callable[[Batch], object]]:
         if name == "transformers":
             made[name] = partial(run_padded, model)
         else:
-            dtype, _, passes = name.partition("/")
-            encoder = PackedEncoder(model, number_type(name), read="first", int8=dtype == "int8", simd=passes != "torch")
+            dtype, _, backend = name.partition("/")
+            encoder = PackedEncoder(model, number_type(name), read="first", int8=dtype == "int8", backend=backend or "auto")
             made[name] = lambda batch, encoder=encoder: encoder(*batch)
     return made
 
@@ -120,20 +120,20 @@ def run_padded(model: Any, batch: Batch) -> object:
 
 
 def measure_rate(plan: Plan, name: str) -> Callable[[], float]:
-    """A function that measures GFLOP/s of one prepacked up-projection in the variant's number type (int8: bfloat16)."""
-    import torch
+    """A function that measures GFLOP/s of one up-projection in the variant's number type (int8: bfloat16), by the fastest product."""
+    from ops.bench.rates import products
 
     config = BLUEPRINTS[plan.model].config
-    dtype = number_type(name)
-    x = torch.randn(RATE_ROWS, config["hidden_size"]).to(dtype)
-    weight = torch.ops.mkldnn._reorder_linear_weight(torch.randn(config["intermediate_size"], config["hidden_size"]).to(dtype), RATE_ROWS)
+    inside, out = config["hidden_size"], config["intermediate_size"]
+    ways = products(str(number_type(name)).removeprefix("torch."), RATE_ROWS, inside, out)
+    racers = [run for way, run in ways.items() if way in ("prepacked", "ours")]
 
-    def once() -> float:
+    def once(run: Callable[[], object]) -> float:
         begin = time.process_time()
-        torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
-        return 2e-9 * x.shape[0] * x.shape[1] * config["intermediate_size"] / (time.process_time() - begin)
+        run()
+        return 2e-9 * RATE_ROWS * inside * out / (time.process_time() - begin)
 
-    return lambda: max(once() for _ in range(8))
+    return lambda: max(once(run) for run in racers for _ in range(8))
 
 
 def serve(plan: Plan, share: int, shares: int, link: Connection) -> None:

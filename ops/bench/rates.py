@@ -1,8 +1,8 @@
 """What one core multiplies, and so what no forward here can pass: `python -m ops.bench.rates [--model minilm-l6]`.
 
-The four products of a layer, one thread, the best of many runs by processor time: torch's own product, the prepacked one, and that with
-GELU inside. `at most`: all of the model's products at the prepacked rate on all cores, as if attention, norms and everything else cost
-nothing, the last layer only where it is read.
+The four products of a layer, one thread, the best of many runs by processor time: torch's own product, oneDNN's prepacked one, ours where
+there is one, and both with GELU inside. `at most`: all of the model's products at the best of these rates on all cores, as if attention,
+norms and everything else cost nothing, the last layer only where it is read.
 """
 
 from __future__ import annotations
@@ -21,12 +21,17 @@ from ops.bench.models import BLUEPRINTS
 RUNS = 30
 GELU = ("gelu", [], "none")
 PLAIN = ("none", [], "")
+WITH_GELU = ", GELU"
+WAYS = ("torch", *(f"{way}{more}" for way in ("prepacked", "ours") for more in ("", WITH_GELU)))
 Product = Callable[[], object]
 
 
 def products(dtype: str, rows: int, inside: int, out: int) -> dict[str, Product]:
     """Ways to multiply [rows, inside] by [inside, out]."""
     import torch
+
+    from batching.scoring.onednn import simd
+    from batching.scoring.onednn.weights import Linear
 
     bias = torch.randn(out)
     if dtype == "int8":
@@ -42,11 +47,16 @@ def products(dtype: str, rows: int, inside: int, out: int) -> dict[str, Product]
     x, weight, bias = torch.randn(rows, inside).to(kind), torch.randn(out, inside).to(kind), bias.to(kind)
     packed = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
     pointwise = torch.ops.mkldnn._linear_pointwise
-    return {
+    ways: dict[str, Product] = {
         "torch": lambda: torch.nn.functional.linear(x, weight, bias),
         "prepacked": lambda: pointwise(x, packed, bias, *PLAIN),
-        "with GELU": lambda: pointwise(x, packed, bias, *GELU),
+        f"prepacked{WITH_GELU}": lambda: pointwise(x, packed, bias, *GELU),
     }
+    if dtype == "float32" and simd.MULTIPLYING in simd.usable():
+        passes, own = simd.SimdPasses(products=True), Linear(weight, bias)
+        plain, activated = passes.linear(own, kind), passes.linear(own, kind, (GELU[0], GELU[2]))
+        ways |= {"ours": lambda: plain(x), f"ours{WITH_GELU}": lambda: activated(x)}
+    return ways
 
 
 def least_s(run: Product) -> float:
@@ -66,7 +76,7 @@ def rates(dtype: str, config: dict[str, Any], rows: int) -> dict[str, float]:
     seconds, work = dict[str, float](), dict[str, float]()
     for inside, out in shapes:
         for way, run in products(dtype, rows, inside, out).items():
-            if way != "with GELU" or (inside, out) == (hidden, inner):
+            if not way.endswith(WITH_GELU) or (inside, out) == (hidden, inner):
                 seconds[way] = seconds.get(way, 0.0) + least_s(run)
                 work[way] = work.get(way, 0.0) + 2e-9 * rows * inside * out
     return {way: work[way] / seconds[way] for way in seconds}
@@ -90,12 +100,12 @@ def main() -> int:
     kinds = {"float32": available(), "bfloat16": available(torch.bfloat16), "int8": available(int8=True)}
     for dtype in (kind for kind, reason in kinds.items() if reason is None):
         found = rates(dtype, config, args.rows)
-        most = found["prepacked"] * 1e9 * usable_cores() / flops
-        rows.append({"dtype": dtype, **{f"{way}, GFLOP/s": found.get(way) for way in ("torch", "prepacked", "with GELU")},
+        most = max(found["prepacked"], found.get("ours", 0.0)) * 1e9 * usable_cores() / flops
+        rows.append({"dtype": dtype, **{way: found.get(way) for way in WAYS},
                      "tokens/s at most": most, "pairs/s at most": most / args.tokens})  # fmt: skip
     notes = [reason for reason in kinds.values() if reason is not None]
     notes += [f"{args.model}: {flops / 1e6:.1f} MFLOP a token in products, {args.rows} tokens a product, {args.tokens} tokens a pair"]
-    report.show("what one core multiplies", rows, report.context(("torch",)), notes, as_json=args.json)
+    report.show("what one core multiplies, GFLOP/s", rows, report.context(("torch",)), notes, as_json=args.json)
     return 0
 
 

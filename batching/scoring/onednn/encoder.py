@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Literal
 
 import torch
@@ -11,16 +10,14 @@ from transformers import PreTrainedModel
 
 from batching.scoring.onednn.attention import Heads
 from batching.scoring.onednn.embeddings import Embeddings
+from batching.scoring.onednn.fastest import Backend, fastest, made
 from batching.scoring.onednn.int8 import Int8Layer, Int8Projection, make_samples, observe
 from batching.scoring.onednn.layers import Layer, ReadLayer, WholeLayer
-from batching.scoring.onednn.passes import Passes, TorchPasses
+from batching.scoring.onednn.passes import TorchPasses
 from batching.scoring.onednn.rows import Rows, arrange
 from batching.scoring.onednn.scratch import Scratch
-from batching.scoring.onednn.simd import SimdPasses, lacking
 from batching.scoring.onednn.weights import EncoderWeights, read_weights
 from batching.types import Int32s
-
-logger = logging.getLogger("rerankd.worker")
 
 Read = Literal["first", "last", "mean", "all"]
 
@@ -35,20 +32,20 @@ class PackedEncoder:
         *,
         read: Read = "all",
         int8: bool = False,
-        simd: bool = True,
+        backend: Backend = "auto",
     ) -> None:
         """Pack `model`, a base model on the CPU, best loaded in float32, for `dtype` float32 or bfloat16.
 
         `read`: what calls return. `int8`: products in int8, but for the first layer's last one, and but for single rows of a last layer
-        that is read by the row; those and attention are in `dtype`. `simd`: use `SimdPasses` where they serve this
-        model on this machine. Raises ValueError for a model or number type that has no packed forward.
+        that is read by the row; those and attention are in `dtype`. `backend`: what computes it; the fastest that
+        serves this model on this machine by default. Raises ValueError for a model or number type that has no packed forward.
         """
         if dtype not in (torch.float32, torch.bfloat16):
             raise ValueError(f"the packed CPU forward runs in float32 or bfloat16, not {dtype}")
         own = read_weights(model)
         self.dtype, self.read, self.int8 = dtype, read, int8
-        self._passes = _passes(own, dtype, int8=int8) if simd else TorchPasses(own.activation)
-        self.backend = f"onednn{self._passes.suffix}"
+        self._passes = fastest(own, dtype, int8=int8) if backend == "auto" else made(own, backend)
+        self.backend = self._passes.name
         self._heads = Heads(own.heads, own.layers[0].query.weight.shape[0] // own.heads)
         self._embeddings = Embeddings(own.embeddings, own.position_offset)
         self._scratch = Scratch()
@@ -111,15 +108,6 @@ class PackedEncoder:
         picked = _means(x, rows) if self.read == "mean" else x[: len(rows.lengths)].float()
         found[torch.from_numpy(rows.order)] = picked
         return found
-
-
-def _passes(own: EncoderWeights, dtype: torch.dtype, *, int8: bool) -> Passes:
-    """The fastest that serve this model here."""
-    reason = lacking(own, dtype, int8=int8)
-    if reason is None:
-        return SimdPasses()
-    logger.info("between the model's products torch's own operators run, some of them slower: %s", reason)
-    return TorchPasses(own.activation)
 
 
 def _means(x: Tensor, rows: Rows) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from batching.scoring.onednn import weights
 from batching.scoring.onednn.attention import Heads
-from batching.scoring.onednn.linear import LayerNorm, PackedLinear, stack
+from batching.scoring.onednn.linear import LayerNorm, stack
 from batching.scoring.onednn.passes import Passes
 from batching.scoring.onednn.rows import Rows
 from batching.scoring.onednn.scratch import Scratch
@@ -29,10 +29,10 @@ class Rest:
 
     def __init__(self, own: weights.LayerWeights, dtype: torch.dtype, activation: tuple[str, str], passes: Passes) -> None:
         self._passes = passes
-        self._output = PackedLinear(own.output, dtype)
+        self._output = passes.linear(own.output, dtype)
         self._attention_norm = LayerNorm(own.attention_norm)
-        self._up = PackedLinear(own.up, dtype, activation)
-        self._down = PackedLinear(own.down, dtype)
+        self._up = passes.linear(own.up, dtype, activation)
+        self._down = passes.linear(own.down, dtype)
         self._norm = LayerNorm(own.norm)
         self.nbytes = sum(part.nbytes for part in (self._output, self._attention_norm, self._up, self._down, self._norm))
 
@@ -49,7 +49,7 @@ class WholeLayer:
     """Every row in, every row out."""
 
     def __init__(self, own: weights.LayerWeights, heads: Heads, dtype: torch.dtype, activation: tuple[str, str], passes: Passes) -> None:
-        self._qkv = PackedProjection([own.query, own.key, own.value], [heads.query_scale, 1.0, 1.0], dtype)
+        self._qkv = PackedProjection([own.query, own.key, own.value], [heads.query_scale, 1.0, 1.0], dtype, passes)
         self.attention = passes.attention(heads)
         self.rest = Rest(own, dtype, activation, passes)
         self.dtype = dtype
@@ -75,8 +75,8 @@ class Projection(Protocol):
 class PackedProjection:
     """All of `linears` in one product, each times its scale."""
 
-    def __init__(self, linears: list[weights.Linear], scales: list[float], dtype: torch.dtype) -> None:
-        self._linear = PackedLinear(stack(linears, scales), dtype)
+    def __init__(self, linears: list[weights.Linear], scales: list[float], dtype: torch.dtype, passes: Passes) -> None:
+        self._linear = passes.linear(stack(linears, scales), dtype)
         self.nbytes = self._linear.nbytes
 
     def __call__(self, x: Tensor, scratch: Scratch) -> Tensor:
@@ -97,8 +97,8 @@ class ReadLayer:
         key_value: Projection | None = None,
     ) -> None:
         """`key_value`: from float32 to keys and values in `dtype`; None: a product in `dtype` itself."""
-        self._query = PackedLinear(stack([own.query], [heads.query_scale]), dtype)
-        self._key_value = key_value or PackedProjection([own.key, own.value], [1.0, 1.0], dtype)
+        self._query = passes.linear(stack([own.query], [heads.query_scale]), dtype)
+        self._key_value = key_value or PackedProjection([own.key, own.value], [1.0, 1.0], dtype, passes)
         self._heads, self._passes, self._inside = heads, passes, dtype
         self.rest = Rest(own, dtype, activation, passes)
         self.dtype = dtype if key_value is None else torch.float32

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -16,18 +18,30 @@ ROWS_HINT = 2048
 NO_ACTIVATION = ("none", "")
 
 
-class PackedLinear:
-    """x [N, in] to activation(x W^T + b) [N, out], in float32 or bfloat16."""
+class Product(Protocol):
+    """x [N, in], contiguous, to activation(x W^T + b) [N, out] in its type; `nbytes`: weights held."""
 
-    def __init__(self, linear: weights.Linear, dtype: torch.dtype, activation: tuple[str, str] = NO_ACTIVATION) -> None:
+    nbytes: int
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+
+class PackedLinear:
+    """oneDNN's `Product`, in float32 or bfloat16."""
+
+    def __init__(
+        self, linear: weights.Linear, dtype: torch.dtype, activation: tuple[str, str] = NO_ACTIVATION, *, shared: bool = True
+    ) -> None:
+        """`shared`: on pages that other workers have too, where that is possible."""
         weight = linear.weight.to(dtype).contiguous()
         self.nbytes = weight.nbytes
-        self._weight = packed(lambda: torch.ops.mkldnn._reorder_linear_weight(weight, ROWS_HINT))
+        pack = partial(torch.ops.mkldnn._reorder_linear_weight, weight, ROWS_HINT)
+        self._weight = packed(pack) if shared else pack()
         self._bias = linear.bias.to(dtype).contiguous()
         self._activation, self._algorithm = activation
 
     def __call__(self, x: Tensor) -> Tensor:
-        """`x` in the layer's own number type, contiguous."""
+        """See `Product`."""
         result: Tensor = torch.ops.mkldnn._linear_pointwise(x, self._weight, self._bias, self._activation, [], self._algorithm)
         return result
 

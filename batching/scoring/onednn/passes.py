@@ -1,6 +1,7 @@
-"""What a layer does between its products: attention, residuals with their norms, and numbers to bytes and back. Here in torch's operators.
+"""What a layer is made of: products, and between them attention, residuals with their norms, and numbers to bytes and back.
 
-`simd.SimdPasses` is the same in fewer passes over memory, for processors that have the instructions.
+Here oneDNN's products and torch's operators. `simd.SimdPasses` is the same in fewer passes over memory, for processors that have the
+instructions.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ import torch
 from torch import Tensor
 
 from batching.scoring.onednn.attention import Heads, bfloat16_attention, first_attention, float32_attention, softmax_attention, sound
-from batching.scoring.onednn.linear import LayerNorm
+from batching.scoring.onednn.linear import NO_ACTIVATION, LayerNorm, PackedLinear, Product
 from batching.scoring.onednn.quantise import positive_bytes, signed_bytes
 from batching.scoring.onednn.rows import Rows
 from batching.scoring.onednn.scratch import Scratch
+from batching.scoring.onednn.weights import Linear
 
 Attend = Callable[[Tensor, Rows, Scratch], Tensor]
 """`qkv` [R, 3H], queries times `Heads.query_scale`, to [R, H] of its type; the padding is zero."""
@@ -31,7 +33,11 @@ ACTIVATIONS: dict[tuple[str, str], tuple[Callable[[Tensor], Tensor], float]] = {
 class Passes(Protocol):
     """N rows at a time. int8 products come in float32, `steps` [N, 1] behind them; what was handed in may be overwritten."""
 
-    suffix: str
+    name: str
+    """How operators are told."""
+
+    def linear(self, own: Linear, dtype: torch.dtype, activation: tuple[str, str] = NO_ACTIVATION) -> Product:
+        """A product with these weights, packed."""
 
     def attention(self, heads: Heads) -> Attend:
         """One layer's attention."""
@@ -80,10 +86,14 @@ class TorchAttention:
 class TorchPasses:
     """See `Passes`."""
 
-    suffix = ""
+    name = "onednn"
 
     def __init__(self, activation: tuple[str, str]) -> None:
         self._activate, self._least = ACTIVATIONS[activation]
+
+    def linear(self, own: Linear, dtype: torch.dtype, activation: tuple[str, str] = NO_ACTIVATION) -> Product:
+        """See `Passes`."""
+        return PackedLinear(own, dtype, activation)
 
     def attention(self, heads: Heads) -> Attend:
         """See `Passes`."""

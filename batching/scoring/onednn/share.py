@@ -1,6 +1,6 @@
 """Packed weights in memory that all workers of one queue share.
 
-oneDNN packs into memory of its own, a copy per process. Equal weights pack to equal bytes, so the first worker writes them to a file in
+Packing, oneDNN's or ours, makes a copy per process. Equal weights pack to equal bytes, so the first worker writes them to a file in
 the queue's directory, and every worker maps that file over its copy: private, so that nothing written reaches the others, and shared until
 then, which is always. Where the C library, the space or the platform will not have it, every worker keeps its copy.
 """
@@ -34,18 +34,25 @@ _FREE_SHARE = 0.5
 
 
 def packed(pack: Callable[[], Tensor]) -> Tensor:
-    """What `pack` returns, a tensor in oneDNN's layout, on shared pages where that is possible; after the last one call `settle`."""
+    """What `pack` returns, a new tensor, in oneDNN's layout or dense, on shared pages where that is possible; then call `settle`."""
     place = os.environ.get(SHARED_WEIGHTS)
     libc = _c_library() if place else None
     if not place or libc is None:
         return pack()
     libc.mallopt(_MMAP_THRESHOLD, _OWN_MAPPING)  # a mapping of its own, so that freeing it gives back the file's pages as well
     weight = pack()
-    start, size = torch.ops.mkldnn.data_ptr(weight), torch.ops.mkldnn._nbytes(weight)
+    start, size = _place(weight)
     if size >= _SMALLEST and ctypes.c_size_t.from_address(start - ctypes.sizeof(ctypes.c_size_t)).value & _IS_MAPPED:
         with contextlib.suppress(OSError):
             _map(libc, start, size, Path(place))
     return weight
+
+
+def _place(weight: Tensor) -> tuple[int, int]:
+    """Address and bytes."""
+    if weight.is_mkldnn:
+        return torch.ops.mkldnn.data_ptr(weight), torch.ops.mkldnn._nbytes(weight)
+    return weight.data_ptr(), weight.nbytes
 
 
 def settle() -> None:

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from batching.scoring.onednn.attention import Heads
-from batching.scoring.onednn.linear import LayerNorm
+from batching.scoring.onednn.linear import NO_ACTIVATION, LayerNorm, PackedLinear, Product
 from batching.scoring.onednn.passes import ACTIVATIONS, Attend
 from batching.scoring.onednn.rows import Rows, round_up
 from batching.scoring.onednn.scratch import Scratch
-from batching.scoring.onednn.weights import EncoderWeights
+from batching.scoring.onednn.share import packed
+from batching.scoring.onednn.weights import EncoderWeights, Linear
 
 LIBRARY = "batching.scoring.onednn._simd"
 REGISTERS = ("avx512", "avx2")
@@ -32,6 +33,7 @@ _LANES = 16
 _LOGITS = 9
 """Numbers that attention holds for every key, beside the key and its value."""
 _ATTEND = (c_void_p, c_long, c_void_p, c_void_p, c_void_p, c_void_p, c_long, c_void_p, c_void_p, c_long, c_long, c_long, c_void_p, c_void_p)
+_PRODUCT = (c_void_p, c_void_p, c_void_p, c_long, c_long, c_long, c_void_p)
 _FINISH = (c_void_p, c_void_p, c_void_p, c_long, c_long, c_void_p)
 _SIGNATURES = {
     "attend_bfloat16": _ATTEND,
@@ -47,6 +49,9 @@ _SIGNATURES = {
     "gelu_float32": _FINISH,
     "gelu_bytes": (c_void_p, c_void_p, c_void_p, c_long, c_long, c_float, c_int, c_void_p, c_void_p),
 }
+_PRODUCTS = {"pack_float32": (c_void_p, c_long, c_long, c_void_p), "product_float32": _PRODUCT, "product_gelu_float32": _PRODUCT}
+MULTIPLYING = "avx2"
+"""The registers that products are written for: with AVX-512 oneDNN's are as fast as the processor."""
 
 
 def usable() -> tuple[str, ...]:
@@ -84,24 +89,64 @@ def _supported(library: ctypes.CDLL, registers: str) -> bool:
     return hasattr(library, name) and bool(getattr(library, name)())
 
 
-def _function(library: ctypes.CDLL, registers: str, name: str) -> Callable[..., None]:
-    found: Callable[..., None] = getattr(library, f"{registers}_{name}")
-    found.argtypes, found.restype = _SIGNATURES[name], None  # type: ignore[attr-defined]
+def _functions(library: ctypes.CDLL, registers: str) -> dict[str, Callable[..., None]]:
+    """All that there are with these registers."""
+    found = {}
+    for name, arguments in (_SIGNATURES | (_PRODUCTS if registers == MULTIPLYING else {})).items():
+        found[name] = getattr(library, f"{registers}_{name}")
+        found[name].argtypes, found[name].restype = arguments, None
+    return found
+
+
+class SimdLinear:
+    """Our own `Product`, in float32; one thread."""
+
+    def __init__(self, linear: Linear, activation: tuple[str, str], call: dict[str, Callable[..., None]]) -> None:
+        weight = linear.weight.float().contiguous()
+        self._bias = linear.bias.float().contiguous()
+        self.nbytes = weight.nbytes + self._bias.nbytes
+        self._panels = packed(lambda: _panels(weight, call["pack_float32"]))
+        inside = activation == ("gelu", "none")
+        self._activate = None if inside or activation == NO_ACTIVATION else ACTIVATIONS[activation][0]
+        self._product = call["product_gelu_float32" if inside else "product_float32"]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """See `Product`."""
+        count, inside, out = len(x), x.shape[1], len(self._bias)
+        result = torch.empty(count, out)
+        self._product(x.data_ptr(), self._panels.data_ptr(), self._bias.data_ptr(), count, inside, out, result.data_ptr())
+        return result if self._activate is None else self._activate(result)
+
+
+def _panels(weight: Tensor, pack: Callable[..., None]) -> Tensor:
+    """`weight` [out, in] as products read it."""
+    found = torch.empty(weight.numel())
+    pack(weight.data_ptr(), *weight.shape, found.data_ptr())
     return found
 
 
 class SimdPasses:
     """See `Passes`; what is handed in is contiguous, and serves a model that `lacking` has nothing against."""
 
-    suffix = "+simd"
+    def __init__(self, registers: str | None = None, *, products: bool = False) -> None:
+        """`registers`: of `usable`, None for the best. `products`: float32 ones are computed here, too, with the registers that do that.
 
-    def __init__(self, registers: str | None = None) -> None:
-        """`registers`: of `usable`, None for the best. Raises RuntimeError where `missing` has a reason."""
+        Raises RuntimeError where `missing` has a reason.
+        """
         library, reason = _library(), missing()
         if library is None or reason is not None:
             raise RuntimeError(reason)
-        self._call = {name: _function(library, registers or usable()[0], name) for name in _SIGNATURES}
+        self.registers = registers or (MULTIPLYING if products else usable()[0])
+        self._call = _functions(library, self.registers)
+        self._products = products
         self._least = ACTIVATIONS["gelu", "none"][1]
+        self.name = "simd" if products else "onednn+simd"
+
+    def linear(self, own: Linear, dtype: torch.dtype, activation: tuple[str, str] = NO_ACTIVATION) -> Product:
+        """See `Passes`."""
+        if self._products and dtype == torch.float32:
+            return SimdLinear(own, activation, self._call)
+        return PackedLinear(own, dtype, activation)
 
     def attention(self, heads: Heads) -> Attend:
         """See `Passes`."""

@@ -45,8 +45,9 @@ _KINDS: dict[str, tuple[type[PreTrainedModel], Any, dict[str, Any]]] = {
     "camembert": (CamembertModel, CamembertConfig, {"hidden_act": "relu"}),
 }
 KINDS = tuple(_KINDS)
-PASSES = (False, pytest.param(True, marks=pytest.mark.skipif(simd.missing() is not None, reason=str(simd.missing()))))
-"""Values of `simd`: torch's operators between products, and our own C."""
+_NO_SIMD = pytest.mark.skipif(simd.missing() is not None, reason=str(simd.missing()))
+BACKENDS = ("onednn", *(pytest.param(name, marks=_NO_SIMD) for name in ("onednn+simd", "simd")))
+"""What an encoder can be computed by: torch's operators between products, our own C, and our own products too."""
 
 
 @cache

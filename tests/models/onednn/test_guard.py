@@ -40,7 +40,7 @@ def plain_layers(encoder: PackedEncoder) -> list[bool]:
 def test_a_layer_out_of_range_is_done_again_with_softmax(factor: float) -> None:
     """Logits beyond exp2's range give the softmax's result, in that layer only, and the layer remembers."""
     model, batch = sharpened(factor), batch_of(LENGTHS, types=2)
-    encoder = PackedEncoder(model, simd=False)
+    encoder = PackedEncoder(model, backend="onednn")
     want = read(padded(model, *batch), "all")
     for _ in range(2):
         # logits in the hundreds magnify float32's own rounding
@@ -50,7 +50,7 @@ def test_a_layer_out_of_range_is_done_again_with_softmax(factor: float) -> None:
 
 def test_an_ordinary_model_never_needs_the_guard() -> None:
     """The short way is the one that the parity tests measure."""
-    encoder = PackedEncoder(model_of("bert"), simd=False)
+    encoder = PackedEncoder(model_of("bert"), backend="onednn")
     encoder(*batch_of(LENGTHS))
     assert plain_layers(encoder) == [False, False, False]
 
@@ -58,7 +58,7 @@ def test_an_ordinary_model_never_needs_the_guard() -> None:
 @pytest.mark.skipif(available(torch.bfloat16) is not None, reason=str(available(torch.bfloat16)))
 def test_bfloat16_is_guarded_too() -> None:
     """bfloat16 overflows where float32 does, and stays finite by the same guard."""
-    encoder = PackedEncoder(sharpened(3000.0), torch.bfloat16, simd=False)
+    encoder = PackedEncoder(sharpened(3000.0), torch.bfloat16, backend="onednn")
     assert bool(torch.isfinite(encoder(*batch_of(LENGTHS))).all())
     assert plain_layers(encoder) == [False, True, False]
 

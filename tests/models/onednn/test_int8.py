@@ -15,11 +15,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from batching.scoring.onednn import PackedEncoder, Read, available
+from batching.scoring.onednn.fastest import Backend
 from batching.scoring.onednn.int8 import Int8Layer
 from batching.scoring.onednn.quantise import QuantisedLinear, positive_bytes, signed_bytes, smoothing
 from batching.scoring.onednn.scratch import Scratch
 from batching.scoring.onednn.weights import Linear
-from tests.models.onednn.models import KINDS, PASSES, batch_of, model_of, padded, read, types_of
+from tests.models.onednn.models import BACKENDS, KINDS, batch_of, model_of, padded, read, types_of
 from tests.models.onednn.text import requests
 
 pytestmark = pytest.mark.skipif(available(int8=True) is not None, reason=str(available(int8=True)))
@@ -79,11 +80,11 @@ def test_smoothing_divides_what_is_large() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("how", READS)
-@pytest.mark.parametrize("simd", PASSES)
-def test_int8_stays_near(kind: str, how: Read, simd: bool) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_int8_stays_near(kind: str, how: Read, backend: Backend) -> None:
     """Hidden states, which spread by about 1, stay near Hugging Face's; whole layers are int8."""
     model, batch = model_of(kind), batch_of([17, 3, 64, 17, 1, 130, 600], types=types_of(kind))
-    encoder = PackedEncoder(model, HALF, read=how, int8=True, simd=simd)
+    encoder = PackedEncoder(model, HALF, read=how, int8=True, backend=backend)
     got, want = encoder(*batch), read(padded(model, *batch), how)
     assert got.shape == want.shape
     assert float((got - want).abs().max()) <= 0.2
@@ -91,10 +92,10 @@ def test_int8_stays_near(kind: str, how: Read, simd: bool) -> None:
 
 
 @pytest.mark.parametrize("dtype", list(dict.fromkeys((torch.float32, HALF))))
-@pytest.mark.parametrize("simd", PASSES)
-def test_company_does_not_matter(dtype: torch.dtype, simd: bool) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_company_does_not_matter(dtype: torch.dtype, backend: Backend) -> None:
     """A token's step is its own: alone and among others a sequence comes out alike."""
-    encoder = PackedEncoder(model_of("bert"), dtype, read="mean", int8=True, simd=simd)
+    encoder = PackedEncoder(model_of("bert"), dtype, read="mean", int8=True, backend=backend)
     ids, lengths, _ = batch_of([40, 7, 300, 40])
     whole = encoder(ids, lengths)
     torch.testing.assert_close(encoder(ids[:40], lengths[:1])[0], whole[0], atol=2e-3, rtol=0)

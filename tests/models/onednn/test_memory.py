@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from batching.scoring.onednn import PackedEncoder, available
+from batching.scoring.onednn.fastest import Backend
 from batching.scoring.onednn.rows import round_rows
-from tests.models.onednn.models import PASSES, batch_of, model_of
+from tests.models.onednn.models import BACKENDS, batch_of, model_of
 
 pytestmark = pytest.mark.skipif(available() is not None, reason=str(available()))
 GROWTH = 16 * 2**20
@@ -21,12 +22,12 @@ GROWTH = 16 * 2**20
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("simd", PASSES)
-def test_memory_does_not_grow_with_batches(dtype: torch.dtype, simd: bool) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_memory_does_not_grow_with_batches(dtype: torch.dtype, backend: Backend) -> None:
     """Once every shape has been seen, 500 batches of random lengths leave the resident set where it was."""
     if available(dtype) is not None:
         pytest.skip(str(available(dtype)))
-    encoder = PackedEncoder(model_of("bert", num_hidden_layers=2), dtype, read="first", simd=simd)
+    encoder = PackedEncoder(model_of("bert", num_hidden_layers=2), dtype, read="first", backend=backend)
 
     def run(lengths: NDArray[np.int32]) -> None:
         encoder(np.ones(int(lengths.sum()), dtype=np.int32), lengths)

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from batching.scoring.onednn import PackedEncoder, simd
+from batching.scoring.onednn import PackedEncoder, fastest, simd
 from batching.scoring.onednn.attention import Heads
 from batching.scoring.onednn.linear import LayerNorm
-from batching.scoring.onednn.passes import TorchPasses
+from batching.scoring.onednn.passes import ACTIVATIONS, TorchPasses
 from batching.scoring.onednn.rows import arrange
 from batching.scoring.onednn.scratch import Scratch
-from batching.scoring.onednn.weights import Norm, read_weights
+from batching.scoring.onednn.weights import Linear, Norm, read_weights
 from tests.models.onednn.models import batch_of, model_of
 
 needs_simd = pytest.mark.skipif(simd.missing() is not None, reason=str(simd.missing()))
@@ -108,6 +108,47 @@ def test_any_logits_will_do(passes: simd.SimdPasses, dtype: torch.dtype, shift: 
         assert near.double().mean() > 0.9, "float32 sums of products of 3e4 are off by up to 0.01, which may turn a near tie"
 
 
+@needs_simd
+@pytest.mark.parametrize("activation", [("none", ""), *ACTIVATIONS])
+@pytest.mark.parametrize(("inside", "out"), [(16, 16), (384, 48), (1536, 32), (1040, 64), (2064, 16)])
+def test_products(inside: int, out: int, activation: tuple[str, str]) -> None:
+    """Every number of rows that leaves another remainder, widths below, at and beyond a part; nothing behind the last row is touched."""
+    passes = simd.SimdPasses(products=True)
+    torch.manual_seed(out)
+    linear = Linear(torch.randn(out, inside) / inside**0.5, torch.randn(out))
+    product = passes.linear(linear, torch.float32, activation)
+    for count in (1, 2, 5, 6, 7, 11, 95, 96, 97, 193):
+        x = torch.randn(count, inside)
+        want = x.double() @ linear.weight.double().T + linear.bias.double()
+        if activation != ("none", ""):
+            want = ACTIVATIONS[activation][0](want)
+        torch.testing.assert_close(product(x).double(), want, atol=6e-6, rtol=2e-6)
+    assert product.nbytes == 4 * (inside * out + out)
+
+
+@needs_simd
+def test_the_products_gelu_is_exact_to_rounding() -> None:
+    """Within 8e-7 and the rounding of the result from -20 to 20; nothing but the number itself, or as good as zero, far beyond."""
+    product = simd.SimdPasses(products=True).linear(Linear(torch.eye(16), torch.zeros(16)), torch.float32, ("gelu", "none"))
+    x = torch.cat((torch.linspace(-20, 20, 16 * 50_000), torch.tensor([0.0, -0.0, 1e-30, -1e-30, 1e30, -1e30, 3e38, -3e38]).repeat(2)))
+    got = product(x.view(-1, 16)).view(-1)
+    torch.testing.assert_close(got.double(), functional.gelu(x.double()), atol=8e-7, rtol=2**-23)
+
+
+@needs_simd
+def test_the_fastest_is_one_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our own products in float32 where they win their race, oneDNN's where they lose it, and around int8 and bfloat16."""
+    own = read_weights(model_of("bert"))
+    for wins in (True, False):
+        monkeypatch.setattr(fastest, "_multiplies_faster", lambda passes, own, wins=wins: wins)
+        expected = "simd" if wins and simd.usable()[0] == simd.MULTIPLYING else "onednn+simd"
+        assert fastest.fastest(own, torch.float32, int8=False).name == expected
+        assert fastest.fastest(own, torch.float32, int8=True).name == "onednn+simd"
+        assert fastest.fastest(own, torch.bfloat16, int8=False).name == "onednn+simd"
+    monkeypatch.undo()
+    assert fastest._multiplies_faster(simd.SimdPasses(products=True), own) in (True, False)
+
+
 def norm_of(width: int) -> LayerNorm:
     torch.manual_seed(width)
     return LayerNorm(Norm(torch.randn(width), torch.randn(width), 1e-5))
@@ -187,8 +228,8 @@ def test_signed_bytes_are_torchs(passes: simd.SimdPasses, dtype: torch.dtype, se
 def test_the_encoder_says_which_passes_it_uses() -> None:
     """By default where they serve the model, never where they don't."""
     model = model_of("bert")
-    assert PackedEncoder(model).backend == "onednn+simd"
-    assert PackedEncoder(model, simd=False).backend == "onednn"
+    assert PackedEncoder(model).backend in ("onednn+simd", "simd")
+    assert PackedEncoder(model, backend="onednn").backend == "onednn"
     odd = PackedEncoder(model_of("bert", hidden_size=40, num_hidden_layers=1))
     assert odd.backend == "onednn"
     odd(*batch_of([3, 40]))

@@ -57,30 +57,10 @@ INLINE void pair_values(const float *values, long stride, long length, long size
         }
 }
 
-/* sums[i][b] = the sum over `units` of what `rows[i]` has there, times its line of `columns` (`stride` apart). */
-INLINE void multiply(const float *const *rows, const float *columns, long stride, long units, const int blocks, const int half,
-                     vec (*sums)[BLOCKS]) {
-#pragma GCC unroll 6
-    for (int i = 0; i < TILE; i++)
-#pragma GCC unroll 4
-        for (int b = 0; b < blocks; b++) sums[i][b] = every(0.0f);
-    for (long u = 0; u < units; u++) {
-        vec column[BLOCKS];
-#pragma GCC unroll 4
-        for (int b = 0; b < blocks; b++) column[b] = load(columns + u * stride + LANES * b);
-#pragma GCC unroll 6
-        for (int i = 0; i < TILE; i++) {
-            vec row = every(rows[i][u]);
-#pragma GCC unroll 4
-            for (int b = 0; b < blocks; b++)
-                sums[i][b] = half ? multiply_add_pairs(row, column[b], sums[i][b]) : multiply_add(row, column[b], sums[i][b]);
-        }
-    }
-}
-
 INLINE void put_logits(const float *const *queries, const float *keys, long room, long units, const int blocks, const int half, float *to) {
     vec sums[TILE][BLOCKS];
-    multiply(queries, keys, room, units, blocks, half, sums);
+    set_zero(sums, blocks);
+    multiply(queries, keys, room, units, blocks, half, 0, sums);
 #pragma GCC unroll 6
     for (int i = 0; i < TILE; i++)
 #pragma GCC unroll 4
@@ -90,7 +70,8 @@ INLINE void put_logits(const float *const *queries, const float *keys, long room
 INLINE void put_weighted(const float *const *weights, const float *values, const float *shares, long units, long size, const int blocks,
                          const int half, float *const *to, long at) {
     vec sums[TILE][BLOCKS];
-    multiply(weights, values + at, size, units, blocks, half, sums);
+    set_zero(sums, blocks);
+    multiply(weights, values + at, size, units, blocks, half, 0, sums);
 #pragma GCC unroll 6
     for (int i = 0; i < TILE; i++)
 #pragma GCC unroll 4

@@ -90,5 +90,9 @@ INLINE void turn(const vec *in, float *to, long stride) {
 
 #include "rows.h"
 
+#include "tile.h"
+
 #include "attention.h"
+
+#include "product.h"
 #endif

@@ -67,5 +67,7 @@ INLINE void turn(const vec *rows, float *to, long stride) {
 
 #include "rows.h"
 
+#include "tile.h"
+
 #include "attention.h"
 #endif

@@ -1,0 +1,57 @@
+"""Which implementation of `Passes` serves a model best on this machine; whose products are the faster ones is measured."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Literal
+
+import torch
+
+from batching.scoring.onednn.linear import PackedLinear, Product
+from batching.scoring.onednn.passes import Passes, TorchPasses
+from batching.scoring.onednn.simd import MULTIPLYING, SimdPasses, lacking
+from batching.scoring.onednn.weights import EncoderWeights
+
+logger = logging.getLogger("rerankd.worker")
+
+Backend = Literal["auto", "onednn", "onednn+simd", "simd"]
+"""oneDNN's products with torch's operators between them, or with our own C; our own products as well."""
+_ROWS = 192
+_RACES = 3
+
+
+def made(own: EncoderWeights, backend: Backend) -> Passes:
+    """The one of this name. Raises RuntimeError where the machine has not got it."""
+    return TorchPasses(own.activation) if backend == "onednn" else SimdPasses(products=backend == "simd")
+
+
+def fastest(own: EncoderWeights, dtype: torch.dtype, *, int8: bool) -> Passes:
+    """The one to use for an encoder of `dtype`, with `int8` products or without."""
+    reason = lacking(own, dtype, int8=int8)
+    if reason is not None:
+        logger.info("between the model's products torch's own operators run, some of them slower: %s", reason)
+        return TorchPasses(own.activation)
+    passes = SimdPasses()
+    if passes.registers != MULTIPLYING or dtype != torch.float32 or int8:
+        return passes
+    multiplying = SimdPasses(products=True)
+    return multiplying if _multiplies_faster(multiplying, own) else passes
+
+
+@torch.inference_mode()
+def _multiplies_faster(passes: Passes, own: EncoderWeights) -> bool:
+    """If its largest product with the activation, on as many threads as this worker has, is faster than oneDNN's."""
+    up = own.layers[0].up
+    x = torch.zeros(_ROWS, up.weight.shape[1]).normal_(generator=torch.Generator().manual_seed(0))
+    racers: list[Product] = [
+        passes.linear(up, torch.float32, own.activation),
+        PackedLinear(up, torch.float32, own.activation, shared=False),
+    ]
+    best = [float("inf")] * len(racers)
+    for _ in range(_RACES):
+        for place, run in enumerate(racers):
+            began = time.perf_counter()
+            run(x)
+            best[place] = min(best[place], time.perf_counter() - began)
+    return best[0] < best[1]
