@@ -17,6 +17,7 @@ from tokenizers import Tokenizer
 from batching.errors import UnsupportedModel
 from batching.families.base import Special
 from batching.families.checkpoint import read_json, reading
+from batching.families.plain import Plain
 from batching.families.spread import Spread
 
 UNMATCHED = " special {number} "
@@ -48,8 +49,10 @@ class Vocabulary:
         self.max_piece_chars = max(map(len, pieces), default=1)
         self.splits_at_spaces = not any(SPACE in piece.lstrip(SPACE) for piece in pieces)
         """Whether a space between two words always ends a token: no piece reaches over one."""
-        self.tokenizer = open_tokenizer(_deafened(spec, self.reserved), self.path)
+        deafened = _deafened(spec, self.reserved)
+        self.tokenizer = open_tokenizer(deafened, self.path)
         self.tokenizer.encode_special_tokens = True
+        self._plain = Plain.of(self.tokenizer, deafened)
         self._markup = re.compile("(" + "|".join(re.escape(content) for content in sorted(self.reserved, key=len, reverse=True)) + ")")
         self._unknown = _unknown(spec)
 
@@ -92,7 +95,17 @@ class Vocabulary:
         return self._tokenize(texts) if self.spread is None else self.spread.map(self._tokenize, texts)
 
     def _tokenize(self, texts: list[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
+        plain = self._plain
+        if plain is None:
+            return _encode(self.tokenizer, texts)
+        found: list[list[int]] = [[]] * len(texts)
+        kinds = [plain.reads(text) for text in texts]
+        for tokenizer, wanted in ((plain.tokenizer, True), (self.tokenizer, False)):
+            places = [place for place, kind in enumerate(kinds) if kind is wanted]
+            part = [plain.normalized(texts[place]) if wanted else texts[place] for place in places]
+            for place, ids in zip(places, _encode(tokenizer, part) if part else (), strict=True):
+                found[place] = ids
+        return found
 
     def single_frame(self) -> tuple[list[int], list[int]]:
         """The special tokens that the tokenizer's own template puts before and behind one text."""
@@ -113,6 +126,10 @@ class Vocabulary:
         for (content, number), ids in zip(self.reserved.items(), self.ids(texts), strict=True):
             if number in ids and number != self._unknown:
                 raise UnsupportedModel(f"{self.path} would read the special token {content} from a user's text, which is not safe to serve")
+
+
+def _encode(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
+    return [encoding.ids for encoding in tokenizer.encode_batch_fast(texts, add_special_tokens=False)]
 
 
 def read_roles(directory: Path) -> dict[str, str]:

@@ -5,7 +5,7 @@
  * nearer to the truth than one long sum: as near as oneDNN's, or nearer.
  */
 #define PANEL (BLOCKS * LANES)
-#define PART 96
+#define PART 192
 #define DEEP 384
 #define AHEAD (8 * PANEL)
 
