@@ -30,7 +30,7 @@ def products(dtype: str, rows: int, inside: int, out: int) -> dict[str, Product]
     """Ways to multiply [rows, inside] by [inside, out]."""
     import torch
 
-    from batching.scoring.onednn import simd
+    from batching.scoring.onednn import library, simd
     from batching.scoring.onednn.weights import Linear
 
     bias = torch.randn(out)
@@ -52,7 +52,7 @@ def products(dtype: str, rows: int, inside: int, out: int) -> dict[str, Product]
         "prepacked": lambda: pointwise(x, packed, bias, *PLAIN),
         f"prepacked{WITH_GELU}": lambda: pointwise(x, packed, bias, *GELU),
     }
-    if dtype == "float32" and simd.MULTIPLYING in simd.usable():
+    if dtype == "float32" and library.MULTIPLYING in library.usable():
         passes, own = simd.SimdPasses(products=True), Linear(weight, bias)
         plain, activated = passes.linear(own, kind), passes.linear(own, kind, (GELU[0], GELU[2]))
         ways |= {"ours": lambda: plain(x), f"ours{WITH_GELU}": lambda: activated(x)}

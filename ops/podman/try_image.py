@@ -105,7 +105,7 @@ def inside(port: int) -> None:
     expect("the root file system is read-only", "Read-only" in _stderr("exec", NAME, "sh", "-c", "echo x > /opt/rerankd/x"))
     found = podman("exec", NAME, "sh", "-c", f"for tool in {BUILD_TOOLS}; do command -v $tool; done", check=False)
     expect("no build tools", not found, found)
-    lacking = podman("exec", NAME, "/opt/rerankd/bin/python", "-c", "from batching.scoring.onednn import simd; print(simd.missing())")
+    lacking = podman("exec", NAME, "/opt/rerankd/bin/python", "-c", "from batching.scoring.onednn import library; print(library.missing())")
     expect("our C is compiled", "compiler" not in lacking, f"what this processor lacks for it: {lacking}")
     expect("health check", not _stderr("healthcheck", "run", NAME))
     expect("is told to podman", podman("inspect", "-f", "{{.State.Health.Status}}", NAME) == "healthy", "healthy")

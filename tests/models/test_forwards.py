@@ -16,7 +16,7 @@ from batching.errors import SettingError
 from batching.families.detect import detect
 from batching.scoring.linears import is_faster, prepack, round_rows
 from batching.scoring.load import choose_dtype, load_scorer
-from batching.scoring.onednn import available, simd
+from batching.scoring.onednn import available, library
 from batching.scoring.options import ScoringOptions
 from tests import checkpoints
 from tests.checkpoints import QUERY
@@ -28,7 +28,7 @@ PREPACKED = ("xlm-roberta", "bert", "electra", "jina-v2", "bi-encoder mean", "bi
 
 def kernels_of(name: str) -> tuple[str, ...]:
     """What the packed forward may be called there: with our own C where that is installed and serves."""
-    return ("onednn+simd", "simd") if name in FULL and simd.missing() is None else ("onednn",)
+    return ("onednn+simd", "simd") if name in FULL and library.missing() is None else ("onednn",)
 
 
 @pytest.mark.skipif(available() is not None, reason=str(available()))

@@ -8,9 +8,10 @@ from typing import Literal
 
 import torch
 
+from batching.scoring.onednn.library import MULTIPLYING
 from batching.scoring.onednn.linear import PackedLinear, Product
 from batching.scoring.onednn.passes import Passes, TorchPasses
-from batching.scoring.onednn.simd import MULTIPLYING, SimdPasses, lacking
+from batching.scoring.onednn.simd import SimdPasses, lacking
 from batching.scoring.onednn.weights import EncoderWeights
 
 logger = logging.getLogger("rerankd.worker")

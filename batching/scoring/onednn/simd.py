@@ -1,16 +1,13 @@
 """The C of `csrc` as `Passes`, for x86 processors with AVX-512 and its bfloat16, or with AVX2.
 
-The library is built when the package is installed, where there is a C compiler; without it `lacking` says so and torch's operators do the
-work. Attention takes the largest logit off first, so it has no range to leave, and holds one sequence's head at a time.
+Without the library `lacking` says so, and torch's operators do the work. Attention takes the largest logit off first, so it has no range to
+leave, and holds one sequence's head at a time.
 """
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
-from ctypes import c_float, c_int, c_long, c_void_p
-from functools import cache, partial
-from importlib.util import find_spec
+from functools import partial
 
 import numpy as np
 import torch
@@ -18,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from batching.scoring.onednn.attention import Heads
+from batching.scoring.onednn.library import MULTIPLYING, Functions, functions, missing, usable
 from batching.scoring.onednn.linear import NO_ACTIVATION, LayerNorm, PackedLinear, Product
 from batching.scoring.onednn.passes import ACTIVATIONS, Attend
 from batching.scoring.onednn.rows import Rows, round_up
@@ -25,46 +23,10 @@ from batching.scoring.onednn.scratch import Scratch
 from batching.scoring.onednn.share import packed
 from batching.scoring.onednn.weights import EncoderWeights, Linear
 
-LIBRARY = "batching.scoring.onednn._simd"
-REGISTERS = ("avx512", "avx2")
-"""What the library knows, best first: a file of `csrc` each, and the beginning of its functions' names."""
 _LANES = 16
 """Numbers in the widest register: what every width must be a multiple of."""
 _LOGITS = 9
 """Numbers that attention holds for every key, beside the key and its value."""
-_ATTEND = (c_void_p, c_long, c_void_p, c_void_p, c_void_p, c_void_p, c_long, c_void_p, c_void_p, c_long, c_long, c_long, c_void_p, c_void_p)
-_PRODUCT = (c_void_p, c_void_p, c_void_p, c_long, c_long, c_long, c_void_p)
-_FINISH = (c_void_p, c_void_p, c_void_p, c_long, c_long, c_void_p)
-_SIGNATURES = {
-    "attend_bfloat16": _ATTEND,
-    "attend_float32": _ATTEND,
-    "sum_norm_bfloat16": (c_void_p, c_void_p, c_void_p, c_void_p, c_float, c_long, c_long, c_void_p),
-    "sum_norm_float32": (c_void_p, c_void_p, c_void_p, c_void_p, c_float, c_long, c_long),
-    "finish_norm": (c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_void_p, c_float, c_long, c_long),
-    "signed_float32": (c_void_p, c_void_p, c_long, c_long, c_void_p, c_void_p),
-    "signed_bfloat16": (c_void_p, c_long, c_long, c_void_p, c_void_p, c_void_p),
-    "finish_bfloat16": _FINISH,
-    "finish_float32": _FINISH,
-    "gelu_bfloat16": _FINISH,
-    "gelu_float32": _FINISH,
-    "gelu_bytes": (c_void_p, c_void_p, c_void_p, c_long, c_long, c_float, c_int, c_void_p, c_void_p),
-}
-_PRODUCTS = {"pack_float32": (c_void_p, c_long, c_long, c_void_p), "product_float32": _PRODUCT, "product_gelu_float32": _PRODUCT}
-MULTIPLYING = "avx2"
-"""The registers that products are written for: with AVX-512 oneDNN's are as fast as the processor."""
-
-
-def usable() -> tuple[str, ...]:
-    """The `REGISTERS` that this installation and this processor have, best first."""
-    library = _library()
-    return tuple(name for name in REGISTERS if library is not None and _supported(library, name))
-
-
-def missing() -> str | None:
-    """Why this installation or this processor has none of these passes, in one line; None when they are there."""
-    if usable():
-        return None
-    return "the package was installed without a C compiler" if _library() is None else "this processor has no AVX2"
 
 
 def lacking(own: EncoderWeights, dtype: torch.dtype, *, int8: bool) -> str | None:
@@ -77,31 +39,10 @@ def lacking(own: EncoderWeights, dtype: torch.dtype, *, int8: bool) -> str | Non
     return missing()
 
 
-@cache
-def _library() -> ctypes.CDLL | None:
-    spec = find_spec(LIBRARY)
-    return None if spec is None or spec.origin is None else ctypes.CDLL(spec.origin)
-
-
-def _supported(library: ctypes.CDLL, registers: str) -> bool:
-    """Whether the library was built with these, which it is for x86 alone, and the processor has them."""
-    name = f"{registers}_supported"
-    return hasattr(library, name) and bool(getattr(library, name)())
-
-
-def _functions(library: ctypes.CDLL, registers: str) -> dict[str, Callable[..., None]]:
-    """All that there are with these registers."""
-    found = {}
-    for name, arguments in (_SIGNATURES | (_PRODUCTS if registers == MULTIPLYING else {})).items():
-        found[name] = getattr(library, f"{registers}_{name}")
-        found[name].argtypes, found[name].restype = arguments, None
-    return found
-
-
 class SimdLinear:
     """Our own `Product`, in float32; one thread."""
 
-    def __init__(self, linear: Linear, activation: tuple[str, str], call: dict[str, Callable[..., None]]) -> None:
+    def __init__(self, linear: Linear, activation: tuple[str, str], call: Functions) -> None:
         weight = linear.weight.float().contiguous()
         self._bias = linear.bias.float().contiguous()
         self.nbytes = weight.nbytes + self._bias.nbytes
@@ -133,11 +74,8 @@ class SimdPasses:
 
         Raises RuntimeError where `missing` has a reason.
         """
-        library, reason = _library(), missing()
-        if library is None or reason is not None:
-            raise RuntimeError(reason)
-        self.registers = registers or (MULTIPLYING if products else usable()[0])
-        self._call = _functions(library, self.registers)
+        self.registers = MULTIPLYING if products else registers or next(iter(usable()), MULTIPLYING)
+        self._call = functions(self.registers)
         self._products = products
         self._least = ACTIVATIONS["gelu", "none"][1]
         self.name = "simd" if products else "onednn+simd"

@@ -23,7 +23,7 @@ from transformers import (
     XLMRobertaModel,
 )
 
-from batching.scoring.onednn import simd
+from batching.scoring.onednn import library
 from batching.types import Int32s
 
 LONGEST = 640
@@ -45,7 +45,7 @@ _KINDS: dict[str, tuple[type[PreTrainedModel], Any, dict[str, Any]]] = {
     "camembert": (CamembertModel, CamembertConfig, {"hidden_act": "relu"}),
 }
 KINDS = tuple(_KINDS)
-_NO_SIMD = pytest.mark.skipif(simd.missing() is not None, reason=str(simd.missing()))
+_NO_SIMD = pytest.mark.skipif(library.missing() is not None, reason=str(library.missing()))
 BACKENDS = ("onednn", *(pytest.param(name, marks=_NO_SIMD) for name in ("onednn+simd", "simd")))
 """What an encoder can be computed by: torch's operators between products, our own C, and our own products too."""
 

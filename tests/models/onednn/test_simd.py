@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from batching.scoring.onednn import PackedEncoder, fastest, simd
+from batching.scoring.onednn import PackedEncoder, fastest, library, simd
 from batching.scoring.onednn.attention import Heads
 from batching.scoring.onednn.linear import LayerNorm
 from batching.scoring.onednn.passes import ACTIVATIONS, TorchPasses
@@ -21,18 +21,18 @@ from batching.scoring.onednn.scratch import Scratch
 from batching.scoring.onednn.weights import Linear, Norm, read_weights
 from tests.models.onednn.models import batch_of, model_of
 
-needs_simd = pytest.mark.skipif(simd.missing() is not None, reason=str(simd.missing()))
+needs_simd = pytest.mark.skipif(library.missing() is not None, reason=str(library.missing()))
 HEADS = [Heads(3, 16), Heads(2, 32), Heads(1, 48), Heads(3, 64), Heads(2, 80), Heads(1, 128)]
 ATTENTION = {torch.float32: 2e-5, torch.bfloat16: 0.03}
 """Bounds of differences of values that spread by 1; bfloat16's own step at 2 is 0.016."""
 POISON = 1e30
 
 
-@pytest.fixture(params=simd.REGISTERS, scope="module")
+@pytest.fixture(params=library.REGISTERS, scope="module")
 def passes(request: pytest.FixtureRequest) -> simd.SimdPasses:
     """With these registers, where there are such."""
-    if request.param not in simd.usable():
-        pytest.skip(simd.missing() or f"this processor has no {request.param} (of the kind that is needed)")
+    if request.param not in library.usable():
+        pytest.skip(library.missing() or f"this processor has no {request.param} (of the kind that is needed)")
     return simd.SimdPasses(request.param)
 
 
@@ -141,7 +141,7 @@ def test_the_fastest_is_one_that_is_there(monkeypatch: pytest.MonkeyPatch) -> No
     own = read_weights(model_of("bert"))
     for wins in (True, False):
         monkeypatch.setattr(fastest, "_multiplies_faster", lambda passes, own, wins=wins: wins)
-        expected = "simd" if wins and simd.usable()[0] == simd.MULTIPLYING else "onednn+simd"
+        expected = "simd" if wins and library.usable()[0] == library.MULTIPLYING else "onednn+simd"
         assert fastest.fastest(own, torch.float32, int8=False).name == expected
         assert fastest.fastest(own, torch.float32, int8=True).name == "onednn+simd"
         assert fastest.fastest(own, torch.bfloat16, int8=False).name == "onednn+simd"
@@ -250,10 +250,10 @@ def test_what_is_lacking_is_said() -> None:
 
 def test_without_the_library_torch_does_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """A package that was installed without a C compiler runs as before, and says why."""
-    monkeypatch.setattr(simd, "LIBRARY", "batching.scoring.onednn._absent")
-    simd._library.cache_clear()
+    monkeypatch.setattr(library, "LIBRARY", "batching.scoring.onednn._absent")
+    library._library.cache_clear()
     try:
-        assert "C compiler" in str(simd.missing())
+        assert "C compiler" in str(library.missing())
         assert PackedEncoder(model_of("bert")).backend == "onednn"
     finally:
-        simd._library.cache_clear()
+        library._library.cache_clear()
