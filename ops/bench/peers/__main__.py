@@ -68,7 +68,9 @@ def parse() -> argparse.Namespace:
         type=float,
         help="measured seconds of a server (default 30, large models 60); a setting of a runtime takes a quarter, at most 5",
     )
-    parser.add_argument("--warmup", type=float, default=4.0, help="seconds of load before each window")
+    parser.add_argument(
+        "--warmup", type=float, help="seconds of load before each window (default 4, large models 30: as long as an answer takes there)"
+    )
     parser.add_argument("--callers", type=int, default=8, help="concurrent callers")
     parser.add_argument("--rounds", type=int, default=1, help="interleaved rounds; the median counts")
     parser.add_argument(
@@ -93,7 +95,9 @@ class Comparison:
 
     def __init__(self, args: argparse.Namespace, name: str) -> None:
         self._args = args
-        self.seconds = args.seconds or (30.0 if name == "minilm-l6" else 60.0)
+        small = name == "minilm-l6"
+        self.seconds = args.seconds or (30.0 if small else 60.0)
+        self.warmup = args.warmup or (4.0 if small else 30.0)
         self._directory = (args.directory or cache_directory()).resolve()
         model = model_path(name, self._directory / "models")
         self._requests = make_requests(400, seed=args.seed)
@@ -127,7 +131,7 @@ class Comparison:
         args = self._args
         with serving(command, log) as running:
             used = running.cpu_s()
-            plan = load.Plan(running.url, command.dialect, args.callers, warmup_s=args.warmup, seconds=self.seconds, timeout_s=120)
+            plan = load.Plan(running.url, command.dialect, args.callers, warmup_s=self.warmup, seconds=self.seconds, timeout_s=120)
             summary = load.run_apart(plan, self._requests, self.tokens.totals, self._directory)
             used = running.cpu_s() - used
         kept = {name: summary[name] for name in ("pairs_s", "tokens_s", "p50_ms", "p99_ms", "errors")}
