@@ -47,8 +47,9 @@ class Parity(NamedTuple):
 
 
 def parity(text: str) -> dict[tuple[str, str], Parity]:
-    """Read the parity tables: by case and dtype."""
-    rows = re.findall(r"^\| ([^|]+) \| ([a-z]\w*)[^|]* \| [^|]+ \| [\d.]+ \| ([\d.e+-]+) \| ([\d.e+-]+) \|", text, re.MULTILINE)
+    """Read the tables of BENCHMARKS.md's section on parity: by case and dtype."""
+    section = text.partition("\n## Parity\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([^|]+) \| ([a-z]\w*)[^|]* \| [^|]+ \| [\d.]+ \| ([\d.e+-]+) \| ([\d.e+-]+) \|", section, re.MULTILINE)
     return {(name, dtype): Parity(float(difference), float(share)) for name, dtype, difference, share in rows}
 
 
