@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import cast
 
 import torch
@@ -19,11 +20,14 @@ from batching.scoring.forwards import choose_forward, may_prepack
 from batching.scoring.fused.kernels import row_quantiser
 from batching.scoring.lanes import lane_for
 from batching.scoring.onednn import available
+from batching.scoring.onednn.support import has_bfloat16
 from batching.scoring.onednn.weights import BODIES
 from batching.scoring.options import DTypeChoice, ScoringOptions
 from batching.scoring.parts import take_apart, token_ids
 from batching.scoring.pictured import PicturedForward, Spots
 from batching.scoring.scorer import Limits, PackedScorer
+
+logger = logging.getLogger("rerankd.worker")
 
 BFLOAT16_CAPABILITY = (8, 0)
 FLOAT16_UNSAFE = frozenset({"gemma", "gemma2", "qwen2", "deberta-v2"})
@@ -124,6 +128,8 @@ def choose_dtype(device: torch.device, choice: DTypeChoice, model_type: str = ""
         return torch.bfloat16
     if choice == "int8":
         return int8_dtype(device, model_type)
+    if choice == "bfloat16" and device.type == "cpu" and not has_bfloat16():
+        logger.warning("dtype 'bfloat16' is slower than 'float32' here: this processor has no instructions for it; use 'auto'")
     if choice != "auto":
         return cast(torch.dtype, getattr(torch, choice))
     if device.type != "cuda":

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batching.errors import SettingError
+from batching.scoring import load
 from batching.scoring.kernels import VarlenKernel, torch_varlen
 from batching.scoring.lanes import HostLane, memory_errors
 from batching.scoring.load import choose_dtype, choose_kernel, load_scorer, open_device
@@ -146,6 +147,15 @@ def test_number_types_and_devices() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(SettingError, match=r"RERANKER_DEVICE=cpu|0 CUDA devices"):
             open_device("cuda:0")
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_a_slow_number_type_is_told(native: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """bfloat16 on a processor without its instructions runs, since it saves memory, but not without a word."""
+    monkeypatch.setattr(load, "has_bfloat16", lambda: native)
+    assert choose_dtype(CPU, "bfloat16") is torch.bfloat16
+    assert choose_dtype(CPU, "auto") is torch.float32
+    assert [("slower than 'float32'" in record.message) for record in caplog.records] == ([] if native else [True])
 
 
 def test_threads_are_set() -> None:

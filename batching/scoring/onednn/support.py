@@ -20,14 +20,15 @@ def available(dtype: torch.dtype = torch.float32, *, int8: bool = False) -> str 
     missing = [name for space, name in (*_PACKED, *(_QUANTISED if int8 else ())) if not hasattr(getattr(torch.ops, space), name)]
     if missing:
         return f"torch {torch.__version__} has no operator {missing[0]}"
-    if dtype == torch.bfloat16 and not _has_bfloat16():
+    if dtype == torch.bfloat16 and not has_bfloat16():
         return "this processor has no bfloat16 instructions"
     if int8 and not _has_int8():
         return "this processor has no int8 dot products (AVX-512 VNNI)"
     return None
 
 
-def _has_bfloat16() -> bool:
+def has_bfloat16() -> bool:
+    """If the processor has instructions for it; without them every operation goes by way of float32."""
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
