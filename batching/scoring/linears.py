@@ -5,20 +5,19 @@ oneDNN compiles and keeps a kernel for every row count that it meets; `round_row
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from batching.scoring.onednn.share import packed
+from batching.scoring.race import race
 
 ROWS_HINT = 2048
 """Rows that the layout is chosen for; it serves all other counts as well."""
 MARGIN = 1.05
 RACE_ROWS = 256
-RACES = 3
+TURNS = 4
+"""The first is a warm-up: the best counts."""
 STEPS = ((256, 8), (1024, 16), (4096, 64))
 LAST_STEP = 256
 
@@ -59,20 +58,8 @@ def is_faster(base: nn.Module) -> bool:
     largest = max(linears, key=lambda linear: linear.weight.numel())
     x = torch.randn(RACE_ROWS, largest.in_features, dtype=largest.weight.dtype)
     candidate = PrepackedLinear(largest)
-    plain, prepacked = _race(lambda: functional.linear(x, largest.weight, largest.bias), lambda: candidate(x))
+    plain, prepacked = race(lambda: functional.linear(x, largest.weight, largest.bias), lambda: candidate(x), turns=TURNS)
     return plain >= MARGIN * prepacked
-
-
-def _race(one: Callable[[], object], other: Callable[[], object]) -> tuple[float, float]:
-    """Best times of both in seconds, run in turn after a warm-up each."""
-    best = [float("inf"), float("inf")]
-    for race in range(RACES + 1):
-        for place, run in enumerate((one, other)):
-            begin = time.perf_counter()
-            run()
-            if race:
-                best[place] = min(best[place], time.perf_counter() - begin)
-    return best[0], best[1]
 
 
 def round_rows(tokens: int) -> int:

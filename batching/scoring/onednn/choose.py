@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from batching.scoring.onednn.encoder import PackedEncoder
+from batching.scoring.race import race
 from batching.types import Int32s
 
 Hidden = Callable[[Int32s, Int32s, Int32s | None], Tensor]
@@ -43,7 +43,7 @@ def choose(packed: PackedEncoder, generic: Hidden, *, vocabulary: int, longest: 
     drift = largest_drift(packed(*probe), generic(*probe))
     if not drift <= _DRIFT[packed.dtype]:
         return Choice(False, float("nan"), drift, f"the packed forward disagrees with the model's own by {drift:.3g} of the spread")
-    theirs, ours = _race(lambda: generic(*probe), lambda: packed(*probe), seconds)
+    theirs, ours = race(lambda: generic(*probe), lambda: packed(*probe), seconds=seconds)
     speedup = theirs / ours
     faster = speedup >= _MARGIN
     return Choice(faster, speedup, drift, f"the packed forward is {speedup:.2f} times as fast as the model's own modules")
@@ -73,15 +73,3 @@ def make_probe(tokens: int, vocabulary: int, longest: int) -> tuple[Int32s, Int3
     lengths = np.array([max(1, min(longest, round(length * scale))) for length in _LENGTHS], dtype=np.int32)
     ids = np.random.default_rng(0).integers(0, vocabulary, int(lengths.sum()), dtype=np.int32)
     return ids, lengths, None
-
-
-def _race(one: Callable[[], object], other: Callable[[], object], seconds: float) -> tuple[float, float]:
-    """Best times in seconds of both, run in turn at least once each."""
-    best = [float("inf"), float("inf")]
-    end = time.perf_counter() + seconds
-    while best[1] == float("inf") or time.perf_counter() < end:
-        for place, run in enumerate((one, other)):
-            begin = time.perf_counter()
-            run()
-            best[place] = min(best[place], time.perf_counter() - begin)
-    return best[0], best[1]

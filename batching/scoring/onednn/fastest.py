@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import logging
-import time
 from typing import Literal
 
 import torch
 
 from batching.scoring.onednn.library import MULTIPLYING
-from batching.scoring.onednn.linear import PackedLinear, Product
+from batching.scoring.onednn.linear import PackedLinear
 from batching.scoring.onednn.passes import Passes, TorchPasses
 from batching.scoring.onednn.simd import SimdPasses, lacking
 from batching.scoring.onednn.weights import EncoderWeights
+from batching.scoring.race import race
 
 logger = logging.getLogger("rerankd.worker")
 
 Backend = Literal["auto", "onednn", "onednn+simd", "simd"]
 """oneDNN's products with torch's operators between them, or with our own C; our own products as well."""
 _ROWS = 192
-_RACES = 3
+_TURNS = 3
 
 
 def made(own: EncoderWeights, backend: Backend) -> Passes:
@@ -45,14 +45,7 @@ def _multiplies_faster(passes: Passes, own: EncoderWeights) -> bool:
     """If its largest product with the activation, on as many threads as this worker has, is faster than oneDNN's."""
     up = own.layers[0].up
     x = torch.zeros(_ROWS, up.weight.shape[1]).normal_(generator=torch.Generator().manual_seed(0))
-    racers: list[Product] = [
-        passes.linear(up, torch.float32, own.activation),
-        PackedLinear(up, torch.float32, own.activation, shared=False),
-    ]
-    best = [float("inf")] * len(racers)
-    for _ in range(_RACES):
-        for place, run in enumerate(racers):
-            began = time.perf_counter()
-            run(x)
-            best[place] = min(best[place], time.perf_counter() - began)
-    return best[0] < best[1]
+    ours = passes.linear(up, torch.float32, own.activation)
+    theirs = PackedLinear(up, torch.float32, own.activation, shared=False)
+    ours_s, theirs_s = race(lambda: ours(x), lambda: theirs(x), turns=_TURNS)
+    return ours_s < theirs_s
