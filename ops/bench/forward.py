@@ -64,8 +64,7 @@ def product_flops(config: dict[str, Any], tokens: int, sequences: int) -> float:
     """Operations in products when the last layer computes one row per sequence."""
     hidden, inner = config["hidden_size"], config["intermediate_size"]
     whole = 2 * (4 * hidden * hidden + 2 * hidden * inner)
-    last = tokens * 4 * hidden * hidden + sequences * (whole - 4 * hidden * hidden)
-    return float(tokens * whole * (config["num_hidden_layers"] - 1) + last)
+    return float(whole * (tokens * (config["num_hidden_layers"] - 1) + sequences))
 
 
 def make_model(blueprint: Blueprint) -> Any:

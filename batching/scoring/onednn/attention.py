@@ -118,16 +118,13 @@ def softmax_attention(qkv: Tensor, rows: Rows, heads: Heads, out: Tensor) -> Non
         target[tokens].view(run.count, run.length, heads.count, heads.size).copy_(_flash(query, key, value).transpose(1, 2))
 
 
-def first_attention(query: Tensor, key_value: Tensor, rows: Rows, heads: Heads, out: Tensor) -> None:
-    """Attend from one row per sequence: `query` [S, H] over `key_value` [R, 2H], any float type, to `out` [S, H], softmax in float32."""
-    queries = query.float().view(-1, heads.count, 1, heads.size)
-    key_part, value_part = key_value.float().view(-1, 2, heads.count, heads.size).unbind(1)
-    target = out.view(-1, heads.count, 1, heads.size)
+def read_attention(query: Tensor, x: Tensor, rows: Rows, out: Tensor) -> None:
+    """Attend from `query` [S, N, H] over every sequence's rows of `x` [R, H], any float type, to `out` [S, N, H], softmax in float32."""
+    queries, states = query.float().unsqueeze(1), x.float()
     for run in rows.runs:
-        tokens = slice(run.start, run.start + run.count * run.length)
         members = slice(run.first, run.first + run.count)
-        key, value = (part[tokens].unflatten(0, (run.count, run.length)).transpose(1, 2) for part in (key_part, value_part))
-        target[members] = _flash(queries[members], key, value)
+        seen = states[run.start : run.start + run.count * run.length].view(run.count, 1, run.length, -1)
+        out[members] = _flash(queries[members], seen, seen).squeeze(1)
 
 
 def _flash(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

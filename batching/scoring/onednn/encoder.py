@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from batching.scoring.onednn.attention import Heads
 from batching.scoring.onednn.embeddings import Embeddings
 from batching.scoring.onednn.fastest import Backend, fastest, made
-from batching.scoring.onednn.int8 import Int8Layer, Int8Projection, make_samples, observe
+from batching.scoring.onednn.int8 import Int8Layer, make_samples, observe
 from batching.scoring.onednn.layers import Layer, ReadLayer, WholeLayer
 from batching.scoring.onednn.passes import TorchPasses
 from batching.scoring.onednn.rows import Rows, arrange
@@ -36,8 +36,8 @@ class PackedEncoder:
     ) -> None:
         """Pack `model`, a base model on the CPU, best loaded in float32, for `dtype` float32 or bfloat16.
 
-        `read`: what calls return. `int8`: products in int8, but for the first layer's last one, and but for single rows of a last layer
-        that is read by the row; those and attention are in `dtype`. `backend`: what computes it; the fastest that
+        `read`: what calls return. `int8`: products in int8, but for the first layer's last one, and but for a last layer that is read by
+        the row; those and attention are in `dtype`. `backend`: what computes it; the fastest that
         serves this model on this machine by default. Raises ValueError for a model or number type that has no packed forward.
         """
         if dtype not in (torch.float32, torch.bfloat16):
@@ -72,7 +72,11 @@ class PackedEncoder:
             return self._quantise(own)
         whole = self._whole(own)
         layers: list[Layer] = [WholeLayer(layer, self._heads, self.dtype, own.activation, self._passes) for layer in own.layers[:whole]]
-        return layers + [ReadLayer(layer, self._heads, self.dtype, own.activation, self._passes) for layer in own.layers[whole:]]
+        return layers + self._reading(own)
+
+    def _reading(self, own: EncoderWeights) -> list[Layer]:
+        """The last layer, where only a row of each sequence goes through it."""
+        return [ReadLayer(layer, self._heads, self.dtype, own.activation, self._passes) for layer in own.layers[self._whole(own) :]]
 
     @torch.inference_mode()
     def _quantise(self, own: EncoderWeights) -> list[Layer]:
@@ -84,10 +88,7 @@ class PackedEncoder:
         for number, layer in enumerate(own.layers[:whole]):
             x, reach = observe(WholeLayer(layer, self._heads, torch.float32, own.activation, plain), x, rows, self._scratch)
             packed.append(Int8Layer(layer, reach, self._heads, self.dtype, self._passes, exact=number == 0))
-        for layer in own.layers[whole:]:
-            key_value = Int8Projection([layer.key, layer.value], [1.0, 1.0], x.abs().amax(0), self.dtype, self._passes)
-            packed.append(ReadLayer(layer, self._heads, self.dtype, own.activation, self._passes, key_value))
-        return packed
+        return packed + self._reading(own)
 
     def _whole(self, own: EncoderWeights) -> int:
         """Layers that every row goes through."""

@@ -52,7 +52,7 @@ def make_samples(vocabulary: int, longest: int) -> tuple[Int32s, Int32s]:
 
 
 class Int8Projection:
-    """Float32 rows to several linears' products, each times its scale, in `dtype`; a `layers.Projection`."""
+    """Float32 rows to several linears' products, each times its scale, in `dtype`."""
 
     def __init__(self, linears: list[weights.Linear], scales: list[float], reach: Tensor, dtype: torch.dtype, passes: Passes) -> None:
         """`reach` [H]: the largest values seen in each channel of what comes in."""

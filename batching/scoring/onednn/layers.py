@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from batching.scoring.onednn import weights
+from batching.scoring.onednn.absorbed import AbsorbedAttention
 from batching.scoring.onednn.attention import Heads
 from batching.scoring.onednn.linear import LayerNorm, stack
 from batching.scoring.onednn.passes import Passes
@@ -49,7 +50,7 @@ class WholeLayer:
     """Every row in, every row out."""
 
     def __init__(self, own: weights.LayerWeights, heads: Heads, dtype: torch.dtype, activation: tuple[str, str], passes: Passes) -> None:
-        self._qkv = PackedProjection([own.query, own.key, own.value], [heads.query_scale, 1.0, 1.0], dtype, passes)
+        self._qkv = passes.linear(stack([own.query, own.key, own.value], [heads.query_scale, 1.0, 1.0]), dtype)
         self.attention = passes.attention(heads)
         self.rest = Rest(own, dtype, activation, passes)
         self.dtype = dtype
@@ -61,51 +62,19 @@ class WholeLayer:
 
     def middle(self, x: Tensor, rows: Rows, scratch: Scratch) -> Tensor:
         """Up to the first norm."""
-        return self.rest.middle(self.attention(self._qkv(x, scratch), rows, scratch), x, scratch)
-
-
-class Projection(Protocol):
-    """Hidden states [R, H] to what attention is over, in its type; `nbytes`: weights held."""
-
-    nbytes: int
-
-    def __call__(self, x: Tensor, scratch: Scratch) -> Tensor: ...
-
-
-class PackedProjection:
-    """All of `linears` in one product, each times its scale."""
-
-    def __init__(self, linears: list[weights.Linear], scales: list[float], dtype: torch.dtype, passes: Passes) -> None:
-        self._linear = passes.linear(stack(linears, scales), dtype)
-        self.nbytes = self._linear.nbytes
-
-    def __call__(self, x: Tensor, scratch: Scratch) -> Tensor:
-        """See `Projection`."""
-        return self._linear(x)
+        return self.rest.middle(self.attention(self._qkv(x), rows, scratch), x, scratch)
 
 
 class ReadLayer:
-    """The last layer, when one row per sequence is read: keys and values of all rows, everything else for those alone."""
+    """The last layer, when one row per sequence is read: everything for those rows alone."""
 
-    def __init__(
-        self,
-        own: weights.LayerWeights,
-        heads: Heads,
-        dtype: torch.dtype,
-        activation: tuple[str, str],
-        passes: Passes,
-        key_value: Projection | None = None,
-    ) -> None:
-        """`key_value`: from float32 to keys and values in `dtype`; None: a product in `dtype` itself."""
-        self._query = passes.linear(stack([own.query], [heads.query_scale]), dtype)
-        self._key_value = key_value or PackedProjection([own.key, own.value], [1.0, 1.0], dtype, passes)
-        self._heads, self._passes, self._inside = heads, passes, dtype
+    def __init__(self, own: weights.LayerWeights, heads: Heads, dtype: torch.dtype, activation: tuple[str, str], passes: Passes) -> None:
+        self._attention = AbsorbedAttention(own, heads, dtype, passes)
         self.rest = Rest(own, dtype, activation, passes)
-        self.dtype = dtype if key_value is None else torch.float32
-        self.nbytes = self._query.nbytes + self._key_value.nbytes + self.rest.nbytes
+        self.dtype = dtype
+        self.nbytes = self._attention.nbytes + self.rest.nbytes
 
     def __call__(self, x: Tensor, rows: Rows, scratch: Scratch) -> Tensor:
         """`x` [R, H] to [>= S, H]: the rows of `rows.read`, in their order."""
-        read = x.index_select(0, torch.from_numpy(rows.read)).to(self._inside)
-        attended = self._passes.first_attention(self._query(read), self._key_value(x, scratch), rows, self._heads, scratch)
-        return self.rest.finish(self.rest.middle(attended, read, scratch), scratch)
+        read = x.index_select(0, torch.from_numpy(rows.read))
+        return self.rest.finish(self.rest.middle(self._attention(read, x, rows, scratch), read, scratch), scratch)

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from batching.scoring.onednn.attention import Heads, bfloat16_attention, first_attention, float32_attention, softmax_attention, sound
+from batching.scoring.onednn.attention import Heads, bfloat16_attention, float32_attention, read_attention, softmax_attention, sound
 from batching.scoring.onednn.linear import NO_ACTIVATION, LayerNorm, PackedLinear, Product
 from batching.scoring.onednn.quantise import positive_bytes, signed_bytes
 from batching.scoring.onednn.rows import Rows
@@ -42,8 +42,8 @@ class Passes(Protocol):
     def attention(self, heads: Heads) -> Attend:
         """One layer's attention."""
 
-    def first_attention(self, query: Tensor, key_value: Tensor, rows: Rows, heads: Heads, scratch: Scratch) -> Tensor:
-        """From one row per sequence: `query` [>= S, H] over `key_value` [R, 2H] to [>= S, H], zero beyond the last sequence."""
+    def read_attention(self, query: Tensor, x: Tensor, rows: Rows, scratch: Scratch) -> Tensor:
+        """`query` [S, N, H], N rows for every sequence, over its rows of `x` [R, H], keys and values alike, to [S, N, H]."""
 
     def residual_norm(self, product: Tensor, residual: Tensor, norm: LayerNorm, scratch: Scratch) -> Tensor:
         """`norm` of the sum of both [N, H], in their type."""
@@ -99,10 +99,10 @@ class TorchPasses:
         """See `Passes`."""
         return TorchAttention(heads)
 
-    def first_attention(self, query: Tensor, key_value: Tensor, rows: Rows, heads: Heads, scratch: Scratch) -> Tensor:
+    def read_attention(self, query: Tensor, x: Tensor, rows: Rows, scratch: Scratch) -> Tensor:
         """See `Passes`."""
-        out = torch.zeros_like(query)
-        first_attention(query, key_value, rows, heads, out)
+        out = torch.empty_like(query)
+        read_attention(query, x, rows, out)
         return out
 
     def residual_norm(self, product: Tensor, residual: Tensor, norm: LayerNorm, scratch: Scratch) -> Tensor:

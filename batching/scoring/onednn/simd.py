@@ -90,13 +90,13 @@ class SimdPasses:
         """See `Passes`."""
         return partial(self._attention, heads)
 
-    def first_attention(self, query: Tensor, key_value: Tensor, rows: Rows, heads: Heads, scratch: Scratch) -> Tensor:
+    def read_attention(self, query: Tensor, x: Tensor, rows: Rows, scratch: Scratch) -> Tensor:
         """See `Passes`."""
-        out = torch.zeros_like(query)
-        count, key = len(rows.lengths), key_value.data_ptr()
-        value = key + heads.width * key_value.element_size()
-        firsts, counts = np.arange(count), np.ones(count, dtype=np.int64)
-        self._attend(query, firsts, counts, key, value, key_value.stride(0), rows, heads, scratch, out)
+        out = torch.empty_like(query)
+        sequences, each, width = query.shape
+        firsts, counts = np.arange(0, sequences * each, each), np.full(sequences, each, dtype=np.int64)
+        states = x.data_ptr()
+        self._attend(query.view(-1, width), firsts, counts, states, states, width, rows, Heads(1, width), scratch, out)
         return out
 
     def residual_norm(self, product: Tensor, residual: Tensor, norm: LayerNorm, scratch: Scratch) -> Tensor:

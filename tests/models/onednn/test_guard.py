@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from batching.scoring.onednn import PackedEncoder, available
-from batching.scoring.onednn.attention import Heads, bfloat16_attention, first_attention, float32_attention, softmax_attention, sound
+from batching.scoring.onednn.attention import Heads, bfloat16_attention, float32_attention, softmax_attention, sound
 from batching.scoring.onednn.layers import WholeLayer
 from batching.scoring.onednn.passes import TorchAttention
 from batching.scoring.onednn.rows import arrange
@@ -90,8 +90,8 @@ def test_the_short_way_is_attention(dtype: torch.dtype) -> None:
         assert not out[rows.tokens :].any()
 
 
-def test_softmax_and_first_are_attention() -> None:
-    """The way round the guard, and the last layer's single rows, are dense attention too, also with logits in the thousands."""
+def test_softmax_is_attention() -> None:
+    """The way round the guard is dense attention too, also with logits in the thousands."""
     rows = arrange(batch_of(LENGTHS)[1])
     torch.manual_seed(3)
     qkv = torch.randn(rows.count, 3 * HEADS.width)
@@ -100,10 +100,6 @@ def test_softmax_and_first_are_attention() -> None:
     out = torch.zeros(rows.count, HEADS.width)
     softmax_attention(qkv, rows, HEADS, out)
     torch.testing.assert_close(out[: rows.tokens], want, atol=2e-3, rtol=0)
-    starts = torch.tensor(rows.starts)
-    single = torch.zeros(len(starts), HEADS.width)
-    first_attention(qkv[starts, : HEADS.width], qkv[:, HEADS.width :].contiguous(), rows, HEADS, single)
-    torch.testing.assert_close(single, want[starts], atol=2e-3, rtol=0)
 
 
 @pytest.mark.parametrize(("value", "good"), [(1.0, True), (0.0, False), (float("inf"), False), (float("nan"), False), (1e-30, False)])

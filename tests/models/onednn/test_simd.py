@@ -74,23 +74,6 @@ def test_attention_is_attention(passes: simd.SimdPasses, dtype: torch.dtype, hea
 
 
 @pytest.mark.parametrize("dtype", list(ATTENTION))
-def test_first_attention_is_attention(passes: simd.SimdPasses, dtype: torch.dtype) -> None:
-    """One query per sequence over all of its keys, and zeros beyond the last sequence."""
-    heads, lengths = Heads(3, 32), [1, 5, 17, 64, 65, 200]
-    rows = arrange(np.array(lengths, dtype=np.int32))
-    qkv = drawn_qkv(rows.count, heads, dtype, 2.0)
-    read = torch.from_numpy(rows.read)
-    query, rest = qkv[read, : heads.width].contiguous(), qkv[:, heads.width :].contiguous()
-    out = passes.first_attention(query, rest, rows, heads, Scratch())
-    for number, (start, length) in enumerate(zip(rows.starts, rows.lengths, strict=True)):
-        part = rest[start : start + length]
-        want = dense(query[number : number + 1], part[:, : heads.width], part[:, heads.width :], heads)
-        torch.testing.assert_close(out[number : number + 1].double(), want, atol=ATTENTION[dtype], rtol=0)
-    assert len(out) > len(lengths)
-    assert not out[len(lengths) :].any()
-
-
-@pytest.mark.parametrize("dtype", list(ATTENTION))
 @pytest.mark.parametrize("shift", [-3e4, 0.0, 3e4])
 def test_any_logits_will_do(passes: simd.SimdPasses, dtype: torch.dtype, shift: float) -> None:
     """Logits in the tens of thousands, all of one sign or of both: their largest is taken off first, so nothing overflows or vanishes."""
