@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from batching.scoring.onednn import weights
-from batching.scoring.onednn.linear import LayerNorm, PackedLinear
+from batching.scoring.onednn.linear import LayerNorm
+from batching.scoring.onednn.passes import Passes
 from batching.scoring.onednn.rows import Rows
 from batching.scoring.onednn.scratch import Scratch
 from batching.types import Int32s
@@ -15,11 +16,11 @@ from batching.types import Int32s
 class Embeddings:
     """Words, positions and token types summed and normalised in float32, projected where the model projects."""
 
-    def __init__(self, own: weights.EmbeddingWeights, position_offset: int) -> None:
+    def __init__(self, own: weights.EmbeddingWeights, position_offset: int, passes: Passes) -> None:
         self._words, self._types = own.words, own.types.float()
         self._positions = own.positions[position_offset:]
         self._norm = LayerNorm(own.norm)
-        self._projection = None if own.projection is None else PackedLinear(own.projection, torch.float32)
+        self._projection = None if own.projection is None else passes.linear(own.projection, torch.float32)
         self.nbytes = own.words.nbytes + own.positions.nbytes + self._types.nbytes + self._norm.nbytes
         self.nbytes += 0 if self._projection is None else self._projection.nbytes
 

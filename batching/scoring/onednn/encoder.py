@@ -47,7 +47,7 @@ class PackedEncoder:
         self._passes = fastest(own, dtype, int8=int8) if backend == "auto" else made(own, backend)
         self.backend = self._passes.name
         self._heads = Heads(own.heads, own.layers[0].query.weight.shape[0] // own.heads)
-        self._embeddings = Embeddings(own.embeddings, own.position_offset)
+        self._embeddings = Embeddings(own.embeddings, own.position_offset, self._passes)
         self._scratch = Scratch()
         self._layers = self._pack(own)
 
@@ -58,7 +58,7 @@ class PackedEncoder:
         `ids` int32 [T], `lengths` int32 [S], `types` int32 [T] or None for zeros. Returns [S, H], or [T, H] when `read` is "all". Raises
         ValueError for lengths that don't add up, IndexError for an id, a type or a length outside the model's tables.
         """
-        rows = arrange(lengths, last=self.read == "last")
+        rows = arrange(lengths, last=self.read == "last", exact=self._passes.any_rows)
         if rows.tokens != len(ids):
             raise ValueError(f"the lengths add up to {rows.tokens} tokens, but {len(ids)} are given")
         x = self._embeddings(ids, types, rows, self._scratch)

@@ -35,6 +35,8 @@ class Passes(Protocol):
 
     name: str
     """How operators are told."""
+    any_rows: bool
+    """Products take any number of rows as it is; else something is kept for each number that occurs, and they had better be few."""
 
     def linear(self, own: Linear, dtype: torch.dtype, activation: tuple[str, str] = NO_ACTIVATION) -> Product:
         """A product with these weights, packed."""
@@ -87,6 +89,7 @@ class TorchPasses:
     """See `Passes`."""
 
     name = "onednn"
+    any_rows = False
 
     def __init__(self, activation: tuple[str, str]) -> None:
         self._activate, self._least = ACTIVATIONS[activation]

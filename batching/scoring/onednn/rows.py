@@ -1,8 +1,8 @@
 """How a batch's sequences lie in rows for the packed forward: shortest first, padded behind the last one. Pure numpy.
 
-oneDNN makes and keeps one primitive per shape it meets (half a MiB and up to a millisecond each), so shapes are drawn from a small set:
-the number of rows and the length of an attention group are rounded up. Rows that a rounded group reads beyond its sequence belong to a
-neighbour or to the padding; what they contribute is zeroed.
+oneDNN makes and keeps one primitive per shape it meets (half a MiB and up to a millisecond each), so for it shapes are drawn from a small
+set: the number of rows and the length of an attention group are rounded up. Rows that a rounded group reads beyond its sequence belong to
+a neighbour or to the padding; what they contribute is zeroed.
 """
 
 from __future__ import annotations
@@ -59,11 +59,13 @@ class Rows:
     positions: Int32s
     last: bool = False
     """The row to read of a sequence is its last, not its first."""
+    exact: bool = False
+    """Numbers of rows are not rounded."""
 
     @cached_property
     def read(self) -> NDArray[np.int64]:
-        """The row to read of every sequence, rounded up in number by repeating row 0; int64 [>= S]."""
-        found = np.zeros(round_rows(len(self.starts)), dtype=np.int64)
+        """The row to read of every sequence, rounded up in number by repeating row 0 unless `exact`; int64 [>= S]."""
+        found = np.zeros(_rows_for(len(self.starts), exact=self.exact), dtype=np.int64)
         found[: len(self.starts)] = self.starts
         if self.last:
             found[: len(self.starts)] += np.asarray(self.lengths) - 1
@@ -109,8 +111,12 @@ def round_length(length: int) -> int:
     return round_up(length, _by_limit(_LENGTH_STEPS, length))
 
 
-def arrange(lengths: Int32s, *, last: bool = False) -> Rows:
-    """Lay sequences of `lengths` int32 [S] out; `last` as in `Rows`. Raises ValueError when there are none or one is empty."""
+def _rows_for(number: int, *, exact: bool) -> int:
+    return number if exact else round_rows(number)
+
+
+def arrange(lengths: Int32s, *, last: bool = False, exact: bool = False) -> Rows:
+    """Lay sequences of `lengths` int32 [S] out; `last` and `exact` as in `Rows`. Raises ValueError when there are none or one is empty."""
     if not len(lengths) or int(lengths.min()) < 1:
         raise ValueError("a batch needs sequences, and every sequence a token")
     order = np.argsort(lengths, kind="stable")
@@ -123,7 +129,7 @@ def arrange(lengths: Int32s, *, last: bool = False) -> Rows:
     if np.any(np.diff(order) != 1):
         theirs = np.cumsum(lengths, dtype=np.int64) - lengths
         sources = np.repeat(theirs[order], ordered) + within
-    count = round_rows(tokens)
+    count = _rows_for(tokens, exact=exact)
     positions = np.zeros(count, dtype=np.int32)
     positions[:tokens] = within
     return Rows(
@@ -135,6 +141,7 @@ def arrange(lengths: Int32s, *, last: bool = False) -> Rows:
         sources=sources,
         positions=positions,
         last=last,
+        exact=exact,
     )
 
 

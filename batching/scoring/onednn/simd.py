@@ -79,6 +79,7 @@ class SimdPasses:
         self._products = products
         self._least = ACTIVATIONS["gelu", "none"][1]
         self.name = "simd" if products else "onednn+simd"
+        self.any_rows = products
 
     def linear(self, own: Linear, dtype: torch.dtype, activation: tuple[str, str] = NO_ACTIVATION) -> Product:
         """See `Passes`."""

@@ -50,6 +50,17 @@ def test_what_is_read_lies_in_its_sequence(lengths: list[int], last: bool) -> No
     assert not rows.read[len(lengths) :].any()
 
 
+@given(LENGTHS, st.booleans())
+def test_exact_rows_are_the_same_without_padding(lengths: list[int], last: bool) -> None:
+    """As many rows as tokens, as many to read as sequences, and all else as with padding."""
+    given_lengths = np.array(lengths, dtype=np.int32)
+    rows, padded = arrange(given_lengths, last=last, exact=True), arrange(given_lengths, last=last)
+    assert rows.count == rows.tokens == len(rows.positions) == sum(lengths)
+    assert rows.read.tolist() == padded.read[: len(lengths)].tolist()
+    assert (rows.starts, rows.lengths, rows.runs) == (padded.starts, padded.lengths, padded.runs)
+    assert rows.positions.tolist() == padded.positions[: rows.tokens].tolist()
+
+
 @given(st.integers(1, 20_000))
 def test_little_is_wasted(number: int) -> None:
     """Rounding never loses a row, adds at most 15 rows to few, a quarter to some hundred, 7 % to a thousand or more."""
