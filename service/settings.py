@@ -106,7 +106,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         About(
             "Number format; auto: bfloat16 on a GPU that has it, float16 on an older one, float32 elsewhere. "
             "float8: bfloat16 with float8 products, on GPUs of compute capability 8.9 or newer. "
-            "int8: int8 products, on CPUs that have them (VNNI), BERT-like encoders only; never chosen by auto."
+            "int8: int8 products, on CPUs with AVX-512 VNNI, or with AVX2 and our own C; BERT-like encoders only; never chosen by auto."
         ),
     ] = "auto"
     use_fp16: Annotated[bool, About("With DTYPE auto: float16 on GPUs. No effect on a CPU.", alias="USE_FP16")] = False

@@ -102,9 +102,9 @@ def int8_forward(parts: Parts, card: ModelCard, dtype: torch.dtype) -> OneDnnFor
     reason = available(dtype, int8=True) or lacking(parts)
     if reason is not None:
         raise SettingError(f"{card.name}: dtype 'int8' is not possible: {reason}; use 'auto'")
-    encoder = PackedEncoder(base, dtype, read=read or "all", int8=True)
     probe = partial(run_generic, PackedForward(base, RUNS.name, rounds=True), read, read_positions(base).offset)
     try:
+        encoder = PackedEncoder(base, dtype, read=read or "all", int8=True)
         check_int8(encoder, probe, vocabulary=card.vocab_size, longest=card.max_length)
     except ValueError as error:
         raise SettingError(f"{card.name}: {error}; use 'auto' or 'bfloat16'") from error

@@ -20,7 +20,7 @@ class ScoringOptions(msgspec.Struct, frozen=True, kw_only=True):
     """"cpu", "cuda:0", "mps"."""
     dtype: DTypeChoice = "auto"
     """"auto": bfloat16 on CUDA that has it, float16 on older CUDA, float32 on CPU and MPS; "float8": bfloat16 with the layers' products in
-    float8, on CUDA of compute capability 8.9 or newer; "int8": the layers' products in int8, on CPUs with VNNI, encoders only."""
+    float8, on CUDA of compute capability 8.9 or newer; "int8": the layers' products in int8, on CPUs with VNNI or AVX2, encoders only."""
     threads: int | None = None
     """Threads of one forward on the CPU; None leaves torch's own number."""
     attention: AttentionChoice = "auto"

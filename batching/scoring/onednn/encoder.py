@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from batching.scoring.onednn.attention import Heads
 from batching.scoring.onednn.embeddings import Embeddings
-from batching.scoring.onednn.fastest import Backend, fastest, made
+from batching.scoring.onednn.fastest import Backend, chosen
 from batching.scoring.onednn.int8 import Int8Layer, make_samples, observe
 from batching.scoring.onednn.layers import Layer, ReadLayer, WholeLayer
 from batching.scoring.onednn.passes import TorchPasses
@@ -44,7 +44,7 @@ class PackedEncoder:
             raise ValueError(f"the packed CPU forward runs in float32 or bfloat16, not {dtype}")
         own = read_weights(model)
         self.dtype, self.read, self.int8 = dtype, read, int8
-        self._passes = fastest(own, dtype, int8=int8) if backend == "auto" else made(own, backend)
+        self._passes = chosen(own, backend, dtype, int8=int8)
         self.backend = self._passes.name
         self._heads = Heads(own.heads, own.layers[0].query.weight.shape[0] // own.heads)
         self._embeddings = Embeddings(own.embeddings, own.position_offset, self._passes)

@@ -11,6 +11,7 @@ from batching.scoring.onednn.library import MULTIPLYING
 from batching.scoring.onednn.linear import PackedLinear
 from batching.scoring.onednn.passes import Passes, TorchPasses
 from batching.scoring.onednn.simd import SimdPasses, lacking
+from batching.scoring.onednn.support import has_vnni
 from batching.scoring.onednn.weights import EncoderWeights
 from batching.scoring.race import race
 
@@ -27,14 +28,28 @@ def made(own: EncoderWeights, backend: Backend) -> Passes:
     return TorchPasses(own.activation) if backend == "onednn" else SimdPasses(products=backend == "simd")
 
 
+def chosen(own: EncoderWeights, backend: Backend, dtype: torch.dtype, *, int8: bool) -> Passes:
+    """What is asked for. Raises ValueError where that does not serve the model, RuntimeError where the machine has not got it."""
+    if backend == "auto":
+        return fastest(own, dtype, int8=int8)
+    reason = None if backend == "onednn" else lacking(own, dtype, int8=int8)
+    if reason is not None:
+        raise ValueError(f"{backend!r} does not serve this model: {reason}")
+    return made(own, backend)
+
+
 def fastest(own: EncoderWeights, dtype: torch.dtype, *, int8: bool) -> Passes:
-    """The one to use for an encoder of `dtype`, with `int8` products or without."""
+    """The one to use for an encoder of `dtype`, with `int8` products or without. Raises ValueError where none has int8 for this model."""
     reason = lacking(own, dtype, int8=int8)
+    if int8 and not has_vnni():
+        if reason is not None:
+            raise ValueError(f"without AVX-512 VNNI this model can't have int8 products: {reason}")
+        return SimdPasses(products=True)
     if reason is not None:
         logger.info("between the model's products torch's own operators run, some of them slower: %s", reason)
         return TorchPasses(own.activation)
     passes = SimdPasses()
-    if passes.registers != MULTIPLYING or dtype != torch.float32 or int8:
+    if passes.registers != MULTIPLYING or dtype != torch.float32 or int8:  # with VNNI oneDNN's are the faster ones
         return passes
     multiplying = SimdPasses(products=True)
     return multiplying if _multiplies_faster(multiplying, own) else passes

@@ -5,8 +5,9 @@ One product of the first layer is kept out (`exact`): its errors all others carr
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -15,16 +16,16 @@ from torch import Tensor
 from batching.scoring.onednn import weights
 from batching.scoring.onednn.attention import Heads
 from batching.scoring.onednn.layers import WholeLayer
-from batching.scoring.onednn.linear import LayerNorm, PackedLinear, stack
+from batching.scoring.onednn.linear import LayerNorm, Product, stack
 from batching.scoring.onednn.passes import Passes
-from batching.scoring.onednn.quantise import QuantisedLinear, smoothing
+from batching.scoring.onednn.quantise import QuantisedProduct, smoothing
 from batching.scoring.onednn.rows import Rows
 from batching.scoring.onednn.scratch import Scratch
 from batching.types import Int32s
 
 _SAMPLES, _SAMPLE_TOKENS = 12, 64
-_QKV_STRENGTH = 0.7
-_UP_STRENGTH = 0.5
+_QKV_STRENGTH = 0.85
+_UP_STRENGTH = 0.75
 _DOWN_ZERO = 24
 _PART = 512
 """Rows at a time between products."""
@@ -58,7 +59,7 @@ class Int8Projection:
         """`reach` [H]: the largest values seen in each channel of what comes in."""
         factors = smoothing(reach, linears, _QKV_STRENGTH)
         self._scale = factors.reciprocal()
-        self._linear = QuantisedLinear(stack(linears, scales), factors)
+        self._linear = passes.quantised(stack(linears, scales), factors)
         self._dtype, self._passes = dtype, passes
         self.nbytes = self._linear.nbytes
 
@@ -81,16 +82,21 @@ class Int8Layer:
     ) -> None:
         """`reach`: as `observe` found it; `dtype`: attention's, float32 or bfloat16, and with `exact` that of the product down."""
         self._qkv = Int8Projection([own.query, own.key, own.value], [heads.query_scale, 1.0, 1.0], reach.incoming, dtype, passes)
-        self._output = QuantisedLinear(own.output)
+        self._output = passes.quantised(own.output)
         self._attention_norm = LayerNorm(own.attention_norm)
         factors = smoothing(reach.middle, [own.up], _UP_STRENGTH)
         self._up_scale = factors.reciprocal()
-        self._up = QuantisedLinear(own.up, factors)
-        self._down = PackedLinear(own.down, dtype) if exact else QuantisedLinear(own.down, zero=_DOWN_ZERO)
+        self._up = passes.quantised(own.up, factors)
         self._norm = LayerNorm(own.norm)
         self._attention, self._passes, self._inside = passes.attention(heads), passes, dtype
-        parts = (self._qkv, self._output, self._attention_norm, self._up, self._down, self._norm)
-        self.nbytes = sum(part.nbytes for part in parts)
+        self._finish: Callable[[Tensor, Tensor, Tensor, Scratch], None]
+        if exact:
+            down = passes.linear(own.down, dtype)
+            self._finish, held = partial(self._finish_exactly, down), down.nbytes
+        else:
+            rounded = passes.quantised(own.down, zero=_DOWN_ZERO)
+            self._finish, held = partial(self._finish_in_bytes, rounded), rounded.nbytes
+        self.nbytes = held + sum(part.nbytes for part in (self._qkv, self._output, self._attention_norm, self._up, self._norm))
 
     def __call__(self, x: Tensor, rows: Rows, scratch: Scratch) -> Tensor:
         """`x` float32 [R, H] to float32 [R, H], in place; a few rows at a time, so that what is between products stays in the cache."""
@@ -105,12 +111,16 @@ class Int8Layer:
         levels, steps = passes.signed_bytes(attended, None, scratch)
         passes.finish_norm(x, self._output(levels), steps, self._output.bias, self._attention_norm)
         levels, steps = passes.signed_bytes(x, self._up_scale, scratch)
-        product = self._up(levels)
-        if isinstance(self._down, PackedLinear):
-            x.copy_(self._norm(x.add_(self._down(passes.activate(product, steps, self._up.bias, self._inside)))))
-            return
-        levels, steps = passes.activate_bytes(product, steps, self._up.bias, _DOWN_ZERO, scratch)
-        passes.finish_norm(x, self._down(levels), steps, self._down.bias, self._norm)
+        self._finish(x, self._up(levels), steps, scratch)
+
+    def _finish_exactly(self, down: Product, x: Tensor, product: Tensor, steps: Tensor, scratch: Scratch) -> None:
+        """From the product up on, with `down` in its own type."""
+        x.copy_(self._norm(x.add_(down(self._passes.activate(product, steps, self._up.bias, self._inside)))))
+
+    def _finish_in_bytes(self, down: QuantisedProduct, x: Tensor, product: Tensor, steps: Tensor, scratch: Scratch) -> None:
+        """From the product up on."""
+        levels, steps = self._passes.activate_bytes(product, steps, self._up.bias, _DOWN_ZERO, scratch)
+        self._passes.finish_norm(x, down(levels), steps, down.bias, self._norm)
 
 
 def _slices(count: int) -> Iterator[slice]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from batching.scoring.onednn.attention import Heads, bfloat16_attention, float32_attention, read_attention, softmax_attention, sound
 from batching.scoring.onednn.linear import NO_ACTIVATION, LayerNorm, PackedLinear, Product
-from batching.scoring.onednn.quantise import positive_bytes, signed_bytes
+from batching.scoring.onednn.quantise import MIDDLE, QuantisedLinear, QuantisedProduct, positive_bytes, signed_bytes
 from batching.scoring.onednn.rows import Rows
 from batching.scoring.onednn.scratch import Scratch
 from batching.scoring.onednn.weights import Linear
@@ -40,6 +40,9 @@ class Passes(Protocol):
 
     def linear(self, own: Linear, dtype: torch.dtype, activation: tuple[str, str] = NO_ACTIVATION) -> Product:
         """A product with these weights, packed."""
+
+    def quantised(self, own: Linear, factors: Tensor | None = None, zero: int = MIDDLE) -> QuantisedProduct:
+        """The same in int8; `factors` [in]: what every input channel was divided by, `zero`: the byte that stands for 0."""
 
     def attention(self, heads: Heads) -> Attend:
         """One layer's attention."""
@@ -97,6 +100,10 @@ class TorchPasses:
     def linear(self, own: Linear, dtype: torch.dtype, activation: tuple[str, str] = NO_ACTIVATION) -> Product:
         """See `Passes`."""
         return PackedLinear(own, dtype, activation)
+
+    def quantised(self, own: Linear, factors: Tensor | None = None, zero: int = MIDDLE) -> QuantisedProduct:
+        """See `Passes`."""
+        return QuantisedLinear(own, factors, zero)
 
     def attention(self, heads: Heads) -> Attend:
         """See `Passes`."""

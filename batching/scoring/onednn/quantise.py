@@ -1,10 +1,12 @@
-"""int8 products: weights with one step per output channel, activations with one step per token, sums in int32.
+"""int8 products: weights with one step per output channel, activations as bytes with one step per token, sums in int32.
 
 A token's step comes from its own values, so nothing is clipped and a token is quantised alike in any company. Channels that are much
 larger than others are made smaller before rounding, and their weights larger (SmoothQuant, arXiv 2211.10438).
 """
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,7 +16,8 @@ from batching.scoring.onednn.linear import ROWS_HINT
 from batching.scoring.onednn.scratch import Scratch
 from batching.scoring.onednn.share import packed
 
-_MIDDLE = 128
+MIDDLE = 128
+"""The byte that stands for 0, where values are as often below as above it."""
 _LIMIT = 127
 _TINY = 1e-12
 _SMALL = 1e-5
@@ -22,21 +25,39 @@ _ROUNDER = 1.5 * 2.0**23
 """Added to a float32 below 2^22, it leaves the nearest whole number in the low bits."""
 
 
-class QuantisedLinear:
-    """Bytes [N, in] to their product with the weights, float32 [N, out], without steps of tokens and without `bias`."""
+class QuantisedProduct(Protocol):
+    """uint8 [N, in], contiguous, to their product with the weights, float32 [N, out], without steps of tokens and without `bias` [out]."""
 
-    def __init__(self, linear: weights.Linear, factors: Tensor | None = None, zero: int = _MIDDLE) -> None:
-        """`factors` [in]: what every input channel was divided by; `zero`: the byte that stands for 0."""
-        weight = linear.weight.float() if factors is None else linear.weight.float() * factors
-        step = weight.abs().amax(1).clamp_min(_TINY) / _LIMIT
-        rounded = torch.round(weight / step.unsqueeze(1)).to(torch.int8)
+    bias: Tensor
+    nbytes: int
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+
+def round_weights(linear: weights.Linear, factors: Tensor | None, limit: int = _LIMIT) -> tuple[Tensor, Tensor]:
+    """Weights as whole numbers, float32 [out, in], the largest of every output channel `limit`, and the channels' steps, float32 [out].
+
+    `factors` [in]: what every input channel was divided by.
+    """
+    weight = linear.weight.float() if factors is None else linear.weight.float() * factors
+    step = weight.abs().amax(1).clamp_min(_TINY) / limit
+    return torch.round(weight / step.unsqueeze(1)), step
+
+
+class QuantisedLinear:
+    """oneDNN's `QuantisedProduct`, for processors with VNNI: with AVX2's instructions its sums of two products overflow."""
+
+    def __init__(self, linear: weights.Linear, factors: Tensor | None = None, zero: int = MIDDLE) -> None:
+        """`factors` as in `round_weights`; `zero`: the byte that stands for 0."""
+        rounded, step = round_weights(linear, factors)
+        rounded = rounded.to(torch.int8)
         self._weight = packed(lambda: torch.ops.onednn.qlinear_prepack(rounded, [ROWS_HINT, rounded.shape[1]]))
         self._steps, self._zeros, self._zero = step, torch.zeros(len(step), dtype=torch.int32), zero
         self.bias = linear.bias.float()
         self.nbytes = rounded.nbytes + 12 * len(step)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """`x` uint8, contiguous: oneDNN has no fast kernel for int8 activations."""
+        """See `QuantisedProduct`; bytes, as oneDNN has no fast kernel for signed activations."""
         result: Tensor = torch.ops.onednn.qlinear_pointwise(
             x, 1.0, self._zero, self._weight, self._steps, self._zeros, None, 1.0, 0, torch.float32, "none", [], ""
         )
@@ -61,7 +82,7 @@ def signed_bytes(x: Tensor, scale: Tensor | None, scratch: Scratch) -> tuple[Ten
     else:
         torch.mul(x, scale, out=scaled)
     largest = torch.maximum(scaled.amax(1, keepdim=True), scaled.amin(1, keepdim=True).neg_()).clamp_min_(_TINY)
-    return _to_bytes(scaled, _LIMIT / largest, _MIDDLE), largest.div_(_LIMIT)
+    return _to_bytes(scaled, _LIMIT / largest, MIDDLE), largest.div_(_LIMIT)
 
 
 def positive_bytes(x: Tensor, least: float, zero: int) -> tuple[Tensor, Tensor]:

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from batching.scoring.onednn.attention import Heads
-from batching.scoring.onednn.library import MULTIPLYING, Functions, functions, missing, usable
+from batching.scoring.onednn.library import MULTIPLYING, PART, Functions, functions, missing, usable
 from batching.scoring.onednn.linear import NO_ACTIVATION, LayerNorm, PackedLinear, Product
 from batching.scoring.onednn.passes import ACTIVATIONS, Attend
+from batching.scoring.onednn.quantise import MIDDLE, QuantisedLinear, QuantisedProduct, round_weights
 from batching.scoring.onednn.rows import Rows, round_up
 from batching.scoring.onednn.scratch import Scratch
 from batching.scoring.onednn.share import packed
@@ -25,6 +26,7 @@ from batching.scoring.onednn.weights import EncoderWeights, Linear
 
 _LANES = 16
 """Numbers in the widest register: what every width must be a multiple of."""
+_LARGEST_WEIGHT, _LARGEST_SUM = 2**15 - 1, 2**31 - 1
 _LOGITS = 9
 """Numbers that attention holds for every key, beside the key and its value."""
 
@@ -59,9 +61,29 @@ class SimdLinear:
         return result if self._activate is None else self._activate(result)
 
 
-def _panels(weight: Tensor, pack: Callable[..., None]) -> Tensor:
+class SimdQuantisedLinear:
+    """Our own `QuantisedProduct`; one thread. The registers hold 16 bits of a weight, so that it has as many as its sums leave room for."""
+
+    def __init__(self, linear: Linear, factors: Tensor | None, zero: int, call: Functions) -> None:
+        """`factors` as in `round_weights`; `zero`: the byte that stands for 0."""
+        rounded, self._steps = round_weights(linear, factors, min(_LARGEST_WEIGHT, _LARGEST_SUM // (255 * linear.weight.shape[1])))
+        self.bias, self._zero = linear.bias.float(), zero
+        self._panels = packed(lambda: _panels(rounded.to(torch.int16), call["pack_int16"], torch.int16))
+        self._product = call["product_bytes"]
+        self.nbytes = self._panels.nbytes + self._steps.nbytes + self.bias.nbytes
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """See `QuantisedProduct`."""
+        (count, inside), out = x.shape, len(self.bias)
+        result, scratch = torch.empty(count, out), torch.empty(min(count, PART), inside, dtype=torch.int16)
+        addresses = (tensor.data_ptr() for tensor in (x, self._panels, self._steps))
+        self._product(*addresses, count, inside, out, self._zero, scratch.data_ptr(), result.data_ptr())
+        return result
+
+
+def _panels(weight: Tensor, pack: Callable[..., None], dtype: torch.dtype = torch.float32) -> Tensor:
     """`weight` [out, in] as products read it."""
-    found = torch.empty(weight.numel())
+    found = torch.empty(weight.numel(), dtype=dtype)
     pack(weight.data_ptr(), *weight.shape, found.data_ptr())
     return found
 
@@ -70,7 +92,8 @@ class SimdPasses:
     """See `Passes`; what is handed in is contiguous, and serves a model that `lacking` has nothing against."""
 
     def __init__(self, registers: str | None = None, *, products: bool = False) -> None:
-        """`registers`: of `usable`, None for the best. `products`: float32 ones are computed here, too, with the registers that do that.
+        """`registers`: of `usable`, None for the best. `products`: those of float32 and of bytes are computed here, too, with the
+        registers that do that.
 
         Raises RuntimeError where `missing` has a reason.
         """
@@ -86,6 +109,10 @@ class SimdPasses:
         if self._products and dtype == torch.float32:
             return SimdLinear(own, activation, self._call)
         return PackedLinear(own, dtype, activation)
+
+    def quantised(self, own: Linear, factors: Tensor | None = None, zero: int = MIDDLE) -> QuantisedProduct:
+        """See `Passes`."""
+        return SimdQuantisedLinear(own, factors, zero, self._call) if self._products else QuantisedLinear(own, factors, zero)
 
     def attention(self, heads: Heads) -> Attend:
         """See `Passes`."""

@@ -24,6 +24,7 @@ from transformers import (
 )
 
 from batching.scoring.onednn import library
+from batching.scoring.onednn.support import has_vnni
 from batching.types import Int32s
 
 LONGEST = 640
@@ -48,6 +49,12 @@ KINDS = tuple(_KINDS)
 _NO_SIMD = pytest.mark.skipif(library.missing() is not None, reason=str(library.missing()))
 BACKENDS = ("onednn", *(pytest.param(name, marks=_NO_SIMD) for name in ("onednn+simd", "simd")))
 """What an encoder can be computed by: torch's operators between products, our own C, and our own products too."""
+NEEDS_VNNI = pytest.mark.skipif(not has_vnni(), reason="oneDNN's products of bytes overflow where there is no AVX-512 VNNI")
+INT8_BACKENDS = (
+    pytest.param("onednn", marks=NEEDS_VNNI),
+    pytest.param("onednn+simd", marks=(NEEDS_VNNI, _NO_SIMD)),
+    pytest.param("simd", marks=_NO_SIMD),
+)
 
 
 @cache
