@@ -2,7 +2,7 @@
 
 Random weights of real shapes and lengths as in the mixed load; variants take turns in every round, in one process and then in two of one
 thread each, so that a noisy machine disturbs all alike. "/onednn", "/onednn+simd" or "/simd" behind a variant: computed by that, not by the
-fastest. `% of rate` compares the products that were really computed with the rate of the fastest product alone (bfloat16's for int8),
+fastest. `% of rate` compares the products that were really computed with the rate of the fastest product alone (of the type around int8's),
 measured in the same rounds; it and `pairs/CPU s` count processor time, which other programs disturb less.
 """
 
@@ -95,10 +95,13 @@ def make_variants(plan: Plan) -> dict[str, Callable[[Batch], object]]:
 
 
 def number_type(name: str) -> Any:
-    """The torch type that a variant computes in, but for int8's products."""
+    """The torch type that a variant computes in, but for int8's products: around them bfloat16 where the processor has it."""
     import torch
 
-    return {"transformers": torch.float32, "float32": torch.float32}.get(name.partition("/")[0], torch.bfloat16)
+    from batching.scoring.onednn import available
+
+    exact = name.partition("/")[0] in ("transformers", "float32") or (name.startswith("int8") and available(torch.bfloat16) is not None)
+    return torch.float32 if exact else torch.bfloat16
 
 
 def run_padded(model: Any, batch: Batch) -> object:
@@ -171,6 +174,7 @@ def rounds(plan: Plan, processes: int, repeats: int) -> Iterator[tuple[str, floa
         ours, theirs = context.Pipe()
         child = context.Process(target=serve, args=(plan, share, processes, theirs), daemon=True)
         child.start()
+        theirs.close()  # so that a child's death ends the wait for its answer
         links.append(ours)
         children.append(child)
     for link in links:
