@@ -58,7 +58,7 @@ class PackedEncoder:
         `ids` int32 [T], `lengths` int32 [S], `types` int32 [T] or None for zeros. Returns [S, H], or [T, H] when `read` is "all". Raises
         ValueError for lengths that don't add up, IndexError for an id, a type or a length outside the model's tables.
         """
-        rows = arrange(lengths, last=self.read == "last", exact=self._passes.any_rows)
+        rows = arrange(lengths, last=self.read == "last", exact=self._passes.any_rows(self.dtype))
         if rows.tokens != len(ids):
             raise ValueError(f"the lengths add up to {rows.tokens} tokens, but {len(ids)} are given")
         x = self._embeddings(ids, types, rows, self._scratch)

@@ -35,14 +35,15 @@ class Passes(Protocol):
 
     name: str
     """How operators are told."""
-    any_rows: bool
-    """Products take any number of rows as it is; else something is kept for each number that occurs, and they had better be few."""
 
     def linear(self, own: Linear, dtype: torch.dtype, activation: tuple[str, str] = NO_ACTIVATION) -> Product:
         """A product with these weights, packed."""
 
     def quantised(self, own: Linear, factors: Tensor | None = None, zero: int = MIDDLE) -> QuantisedProduct:
         """The same in int8; `factors` [in]: what every input channel was divided by, `zero`: the byte that stands for 0."""
+
+    def any_rows(self, dtype: torch.dtype) -> bool:
+        """Whether products of an encoder of `dtype` take any number of rows as it is; else something is kept for each that occurs."""
 
     def attention(self, heads: Heads) -> Attend:
         """One layer's attention."""
@@ -92,7 +93,6 @@ class TorchPasses:
     """See `Passes`."""
 
     name = "onednn"
-    any_rows = False
 
     def __init__(self, activation: tuple[str, str]) -> None:
         self._activate, self._least = ACTIVATIONS[activation]
@@ -104,6 +104,10 @@ class TorchPasses:
     def quantised(self, own: Linear, factors: Tensor | None = None, zero: int = MIDDLE) -> QuantisedProduct:
         """See `Passes`."""
         return QuantisedLinear(own, factors, zero)
+
+    def any_rows(self, dtype: torch.dtype) -> bool:
+        """See `Passes`."""
+        return False
 
     def attention(self, heads: Heads) -> Attend:
         """See `Passes`."""

@@ -102,7 +102,6 @@ class SimdPasses:
         self._products = products
         self._least = ACTIVATIONS["gelu", "none"][1]
         self.name = "simd" if products else "onednn+simd"
-        self.any_rows = products
 
     def linear(self, own: Linear, dtype: torch.dtype, activation: tuple[str, str] = NO_ACTIVATION) -> Product:
         """See `Passes`."""
@@ -113,6 +112,10 @@ class SimdPasses:
     def quantised(self, own: Linear, factors: Tensor | None = None, zero: int = MIDDLE) -> QuantisedProduct:
         """See `Passes`."""
         return SimdQuantisedLinear(own, factors, zero, self._call) if self._products else QuantisedLinear(own, factors, zero)
+
+    def any_rows(self, dtype: torch.dtype) -> bool:
+        """See `Passes`."""
+        return self._products and dtype == torch.float32
 
     def attention(self, heads: Heads) -> Attend:
         """See `Passes`."""
