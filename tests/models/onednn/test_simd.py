@@ -76,6 +76,21 @@ def test_attention_is_attention(passes: simd.SimdPasses, dtype: torch.dtype, hea
 
 
 @pytest.mark.parametrize("dtype", list(ATTENTION))
+@pytest.mark.parametrize("width", [48, 384])
+def test_read_attention_is_attention(passes: simd.SimdPasses, dtype: torch.dtype, width: int) -> None:
+    """Several queries per sequence over all of its rows, keys and values alike; what lies beyond the last sequence leaves no trace."""
+    lengths, each = [1, 5, 17, 64, 65, 200], 12
+    rows = arrange(np.array(lengths, dtype=np.int32))
+    torch.manual_seed(width)
+    x, query = torch.randn(rows.count, width).to(dtype), (torch.randn(len(lengths), each, width) * (2.0 / width**0.5)).to(dtype)
+    x[rows.tokens :] = POISON
+    out = passes.read_attention(query, x, rows, Scratch())
+    for number, (start, length) in enumerate(zip(rows.starts, rows.lengths, strict=True)):
+        seen = x[start : start + length]
+        torch.testing.assert_close(out[number].double(), dense(query[number], seen, seen, Heads(1, width)), atol=ATTENTION[dtype], rtol=0)
+
+
+@pytest.mark.parametrize("dtype", list(ATTENTION))
 @pytest.mark.parametrize("shift", [-3e4, 0.0, 3e4])
 def test_any_logits_will_do(passes: simd.SimdPasses, dtype: torch.dtype, shift: float) -> None:
     """Logits in the tens of thousands, all of one sign or of both: their largest is taken off first, so nothing overflows or vanishes."""
