@@ -100,7 +100,8 @@ def number_type(name: str) -> Any:
 
     from batching.scoring.onednn import available
 
-    exact = name.partition("/")[0] in ("transformers", "float32") or (name.startswith("int8") and available(torch.bfloat16) is not None)
+    kind = name.partition("/")[0]
+    exact = kind in ("transformers", "float32") or (kind == "int8" and available(torch.bfloat16) is not None)
     return torch.float32 if exact else torch.bfloat16
 
 

@@ -39,10 +39,12 @@ def products(dtype: str, rows: int, inside: int, out: int) -> dict[str, Product]
     weight, bias, multiplying = torch.randn(out, inside), torch.randn(out), library.MULTIPLYING in library.usable()
     if dtype == "int8":
         levels, own = torch.randint(0, 255, (rows, inside), dtype=torch.uint8), Linear(weight, bias)
-        made = ({"prepacked": QuantisedLinear(own)} if has_vnni() else {}) | (
-            {"ours": simd.SimdPasses(products=True).quantised(own)} if multiplying else {}
-        )
-        return {way: partial(product, levels) for way, product in made.items()}
+        found: dict[str, Product] = {}
+        if has_vnni():
+            found["prepacked"] = partial(QuantisedLinear(own), levels)
+        if multiplying:
+            found["ours"] = partial(simd.SimdPasses(products=True).quantised(own), levels)
+        return found
     kind = getattr(torch, dtype)
     x, weight, bias = torch.randn(rows, inside).to(kind), weight.to(kind), bias.to(kind)
     packed = torch.ops.mkldnn._reorder_linear_weight(weight, rows)

@@ -23,7 +23,7 @@ class AbsorbedAttention:
 
     def __init__(self, own: weights.LayerWeights, heads: Heads, dtype: torch.dtype, passes: Passes) -> None:
         self._query = passes.linear(stack([own.query], [heads.query_scale]), dtype)
-        self._key = packed(lambda: _by_head(own.key.weight, heads))
+        self._key = packed(lambda: _by_head(own.key.weight, heads).clone())
         self._value = packed(lambda: _by_head(own.value.weight, heads).transpose(1, 2).contiguous())
         self._bias = own.value.bias.float()
         self._heads, self._passes = heads, passes
@@ -41,5 +41,5 @@ class AbsorbedAttention:
 
 
 def _by_head(weight: Tensor, heads: Heads) -> Tensor:
-    """`weight` [H, H] as a float32 copy [heads, size, H]."""
-    return weight.float().reshape(heads.count, heads.size, -1).clone(memory_format=torch.contiguous_format)
+    """`weight` [H, H] in float32 as [heads, size, H], contiguous."""
+    return weight.float().reshape(heads.count, heads.size, -1).contiguous()

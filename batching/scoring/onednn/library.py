@@ -39,10 +39,8 @@ _PRODUCTS = {
     "product_float32": _PRODUCT,
     "product_gelu_float32": _PRODUCT,
     "pack_int16": _PACK,
-    "product_bytes": (c_void_p, c_void_p, c_void_p, c_long, c_long, c_long, c_int, c_void_p, c_void_p),
+    "product_bytes": (c_void_p, c_void_p, c_void_p, c_long, c_long, c_long, c_int, c_void_p, c_long, c_void_p),
 }
-PART = 192
-"""Rows of bytes that `product_bytes` widens at once."""
 MULTIPLYING = "avx2"
 """The registers that products are written for: with AVX-512 oneDNN's are as fast as the processor."""
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from batching.scoring.onednn.attention import Heads
-from batching.scoring.onednn.library import MULTIPLYING, PART, Functions, functions, missing, usable
+from batching.scoring.onednn.library import MULTIPLYING, Functions, functions, missing, usable
 from batching.scoring.onednn.linear import NO_ACTIVATION, LayerNorm, PackedLinear, Product
 from batching.scoring.onednn.passes import ACTIVATIONS, Attend
 from batching.scoring.onednn.quantise import MIDDLE, QuantisedLinear, QuantisedProduct, round_weights
@@ -27,6 +27,8 @@ from batching.scoring.onednn.weights import EncoderWeights, Linear
 _LANES = 16
 """Numbers in the widest register: what every width must be a multiple of."""
 _LARGEST_WEIGHT, _LARGEST_SUM = 2**15 - 1, 2**31 - 1
+_WIDENED = 192
+"""Rows of bytes that are widened at once, so that they still are in the cache when they are multiplied."""
 _LOGITS = 9
 """Numbers that attention holds for every key, beside the key and its value."""
 
@@ -75,9 +77,9 @@ class SimdQuantisedLinear:
     def __call__(self, x: Tensor) -> Tensor:
         """See `QuantisedProduct`."""
         (count, inside), out = x.shape, len(self.bias)
-        result, scratch = torch.empty(count, out), torch.empty(min(count, PART), inside, dtype=torch.int16)
+        result, wide = torch.empty(count, out), torch.empty(min(count, _WIDENED), inside, dtype=torch.int16)
         addresses = (tensor.data_ptr() for tensor in (x, self._panels, self._steps))
-        self._product(*addresses, count, inside, out, self._zero, scratch.data_ptr(), result.data_ptr())
+        self._product(*addresses, count, inside, out, self._zero, wide.data_ptr(), len(wide), result.data_ptr())
         return result
 
 

@@ -25,8 +25,8 @@ def available(dtype: torch.dtype = torch.float32, *, int8: bool = False) -> str 
         return f"torch {torch.__version__} has no operator {absent[0]}"
     if dtype == torch.bfloat16 and not has_bfloat16():
         return "this processor has no bfloat16 instructions"
-    if int8 and not has_vnni() and missing():
-        return f"this processor has no int8 dot products (AVX-512 VNNI), and ours are not there: {missing()}"
+    if int8 and not has_vnni() and (reason := missing()) is not None:
+        return f"this processor has no int8 dot products (AVX-512 VNNI), and ours are not there: {reason}"
     return None
 
 

@@ -23,7 +23,6 @@ INLINE vec larger(vec a, vec b) { return _mm256_max_ps(a, b); }
 INLINE vec smaller(vec a, vec b) { return _mm256_min_ps(a, b); }
 INLINE vec size_of(vec x) { return _mm256_andnot_ps(every(-0.0f), x); }
 INLINE vec whole_part(vec x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-INLINE vec from_ints(ints x) { return _mm256_cvtepi32_ps((__m256i)x); }
 INLINE ints nearest(vec x) { return (ints)_mm256_cvtps_epi32(x); }
 INLINE ints toward_zero(vec x) { return (ints)_mm256_cvttps_epi32(x); }
 INLINE vec times_power(vec x, vec whole) { return x * (vec)((nearest(whole) + every_int(127)) << 23); }

@@ -87,7 +87,7 @@ INLINE void put_wholes(const float *const *rows, const float *panel, long depth,
 #pragma GCC unroll 4
         for (int b = 0; b < BLOCKS; b++) {
             if (!first) sums[i][b] += (ints)load(to[i] + LANES * b);
-            if (steps) sums[i][b] = (ints)(from_ints(sums[i][b]) * load(steps + LANES * b));
+            if (steps) sums[i][b] = (ints)(_mm256_cvtepi32_ps((__m256i)sums[i][b]) * load(steps + LANES * b));
         }
 #pragma GCC unroll 6
     for (int i = 0; i < TILE; i++) /* after all are loaded: a row may be there twice */
@@ -145,12 +145,12 @@ INLINE void widen(const uint8_t *from, int zero, float *to) {
 }
 
 /* x [rows, inside], bytes that stand for 0 at `zero`, times the weights, times `steps` [out], to `to` [rows, out]; `inside` is a multiple of
- * 16, and `scratch` has room for PART rows of `inside` / 2 units. */
+ * 16, and `scratch` has `room` for so many rows of `inside` / 2 units. */
 SIMD void EXPORT(product_bytes)(const uint8_t *x, const float *panels, const float *steps, long rows, long inside, long out, int zero,
-                               float *scratch, float *to) {
-    for (long part = 0; part < rows; part += PART) {
-        long count = part + PART < rows ? PART : rows - part;
-        for (long i = 0; i < count * inside; i += 16) widen(x + part * inside + i, zero, scratch + i / 2);
-        product(scratch, panels, steps, count, inside / 2, out, 0, 1, to + part * out);
+                               float *scratch, long room, float *to) {
+    for (long begin = 0; begin < rows; begin += room) {
+        long count = begin + room < rows ? room : rows - begin;
+        for (long i = 0; i < count * inside; i += 16) widen(x + begin * inside + i, zero, scratch + i / 2);
+        product(scratch, panels, steps, count, inside / 2, out, 0, 1, to + begin * out);
     }
 }
