@@ -33,6 +33,10 @@ fix: setup
 test-gpu:
     {{python}} -m pytest tests/gpu -m gpu
 
+# The C for AVX-512, and bfloat16 and int8 on top of it, on a processor without them
+test-avx512 *options: setup
+    ops/test-avx512 {{options}}
+
 # Other projects' client libraries against a live server, in an environment of their own
 test-clients:
     ops/test-clients
