@@ -25,7 +25,7 @@ from batching.types import Int32s
 
 _SAMPLES, _SAMPLE_TOKENS = 12, 64
 _QKV_STRENGTH = 0.85
-_UP_STRENGTH = 0.75
+_UP_STRENGTH = 0.7
 _DOWN_ZERO = 24
 _PART = 512
 """Rows at a time between products."""
