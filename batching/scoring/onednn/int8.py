@@ -26,6 +26,8 @@ from batching.types import Int32s
 _SAMPLES, _SAMPLE_TOKENS = 12, 64
 _QKV_STRENGTH = 0.85
 _UP_STRENGTH = 0.7
+"""SmoothQuant's strengths. What goes into the product up has a channel that reaches much farther than all others: with more strength its
+weights would be too coarse for 8 bits."""
 _DOWN_ZERO = 24
 _PART = 512
 """Rows at a time between products."""
