@@ -58,6 +58,11 @@ class Plan:
         images = len(self.request.images) * family.pictures.tokens if self.request.images and family.pictures else 0
         return images + estimate(self.request.query, self.documents, family, most)
 
+    @property
+    def reads_by_words(self) -> bool:
+        """Whether tokenizing it is no more than looking up its words, most of which will have been met."""
+        return not self.chunked and self.model.encoder.vocabulary.reads_by_words([self.request.query, *self.documents])
+
 
 @dataclass(frozen=True, slots=True)
 class Prepared:

@@ -31,7 +31,7 @@ log = logging.getLogger("rerankd.rerank")
 
 INLINE_TOKENS = 4096
 """A call of at most about this size that comes alone is tokenized on the event loop: a thread's round trip would only take longer.
-With others under way threads pay, where there are cores for them."""
+With others under way threads pay, where there are cores for them, but not for looking words up, which holds the interpreter's lock."""
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,7 +127,7 @@ class Reranker:
 
     async def _prepare(self, plans: Sequence[Plan], estimate: int) -> list[Prepared]:
         alone = self._under_way <= 1 or not self._several
-        if alone and estimate <= INLINE_TOKENS and not any(plan.images for plan in plans):
+        if estimate <= INLINE_TOKENS and not any(plan.images for plan in plans) and (alone or all(plan.reads_by_words for plan in plans)):
             await self._turns.take()
             return _prepare_all(plans)
         return await asyncio.get_running_loop().run_in_executor(self._threads, _prepare_all, plans)

@@ -58,7 +58,7 @@ def tokenize_bodies(
     if truncated.any():
         if not truncate:
             raise _too_long(int(truncated.argmax()), found, space)
-        before, after = (np.array(ids, np.int32) for ids in vocabulary.ids([space.before, space.after]))
+        before, after = vocabulary.arrays([space.before, space.after])
         for number in np.flatnonzero(truncated):
             found[number] = (_cut(found[number][0], space.room, before, after, side), True)
     return [ids for ids, _ in found], truncated
@@ -76,14 +76,13 @@ def _tokenize(
     chars = space.room * CHARS_PER_TOKEN + MARGIN_CHARS
     short = [number for number in wanted if len(documents[number]) <= chars]
     try:
-        batch = vocabulary.ids([f"{space.before}{documents[number]}{space.after}" for number in short])
+        batch = vocabulary.arrays([f"{space.before}{documents[number]}{space.after}" for number in short])
         for number, ids in zip(short, batch, strict=True):
-            found[number] = (np.array(ids, np.int32), True)
+            found[number] = (ids, True)
         cutter = first_tokens if side == "right" else last_tokens
         for number in wanted:
             if found[number] is None:
-                ids, complete = cutter(vocabulary, f"{space.before}{documents[number]}{space.after}", space.room)
-                found[number] = (np.array(ids, np.int32), complete)
+                found[number] = cutter(vocabulary, f"{space.before}{documents[number]}{space.after}", space.room)
     except TypeError as error:
         raise not_text(documents, "documents", space.places) from error
     done = [entry for entry in found if entry is not None]

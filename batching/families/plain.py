@@ -34,8 +34,8 @@ class Plain:
     @classmethod
     def of(cls, whole: Tokenizer, spec: dict[str, Any]) -> Plain | None:
         """The one for `whole`, which `spec` describes; None where it would not surely give the same ids, or gain nothing."""
-        steps = _steps(spec.get("normalizer"))
-        head = [*takewhile(lambda step: step["type"] in CONTEXT_FREE, steps)]
+        normalizer = steps(spec.get("normalizer"), "normalizers")
+        head = [*takewhile(lambda step: step["type"] in CONTEXT_FREE, normalizer)]
         if not head or not all(token["special"] for token in spec["added_tokens"]):
             return None  # `whole` is deaf to special tokens, but looks for others in text as it came
         normalize = _normalizer(head).normalize_str
@@ -43,7 +43,7 @@ class Plain:
         if alphabet is None:
             return None
         tokenizer = Tokenizer(whole.model)
-        tokenizer.normalizer = _normalizer(steps[len(head) :])
+        tokenizer.normalizer = _normalizer(normalizer[len(head) :])
         tokenizer.pre_tokenizer = whole.pre_tokenizer
         return cls(tokenizer, alphabet, normalize)
 
@@ -56,18 +56,18 @@ class Plain:
         return text.encode().translate(self._table, self._dropped).decode() if self._changes else text
 
 
-def _steps(normalizer: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """A normalizer's steps, one after the other."""
-    if normalizer is None:
+def steps(part: dict[str, Any] | None, parts: str) -> list[dict[str, Any]]:
+    """What a tokenizer's normalizer or pre-tokenizer does, one after the other; a sequence of some holds them as `parts`."""
+    if part is None:
         return []
-    if normalizer["type"] == "Sequence":
-        return [step for part in normalizer["normalizers"] for step in _steps(part)]
-    return [normalizer]
+    if part["type"] == "Sequence":
+        return [step for one in part[parts] for step in steps(one, parts)]
+    return [part]
 
 
-def _normalizer(steps: list[dict[str, Any]]) -> Any:
+def _normalizer(parts: list[dict[str, Any]]) -> Any:
     """The library's normalizer of these steps."""
-    spec = {**_EMPTY, "normalizer": {"type": "Sequence", "normalizers": steps}}
+    spec = {**_EMPTY, "normalizer": {"type": "Sequence", "normalizers": parts}}
     return Tokenizer.from_str(msgspec.json.encode(spec).decode()).normalizer
 
 

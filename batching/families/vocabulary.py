@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import msgspec
+import numpy as np
 from tokenizers import Tokenizer
 
 from batching.errors import UnsupportedModel
@@ -19,6 +20,8 @@ from batching.families.base import Special
 from batching.families.checkpoint import read_json, reading
 from batching.families.plain import Plain
 from batching.families.spread import Spread
+from batching.families.words import open_words
+from batching.types import Int32s
 
 UNMATCHED = " special {number} "
 """New name of a special token among the pieces a word may be split into; words hold no spaces, so it can't be met."""
@@ -53,6 +56,7 @@ class Vocabulary:
         self.tokenizer = open_tokenizer(deafened, self.path)
         self.tokenizer.encode_special_tokens = True
         self._plain = Plain.of(self.tokenizer, deafened)
+        self._words = open_words(deafened, lambda texts: _encode(self.tokenizer, texts), self._tokenize)
         self._markup = re.compile("(" + "|".join(re.escape(content) for content in sorted(self.reserved, key=len, reverse=True)) + ")")
         self._unknown = _unknown(spec)
 
@@ -90,9 +94,27 @@ class Vocabulary:
 
     def ids(self, texts: list[str]) -> list[list[int]]:
         """Ids of users' texts, one list each; no special token is ever among them."""
+        return [ids.tolist() for ids in self.arrays(texts)]
+
+    def arrays(self, texts: list[str]) -> list[Int32s]:
+        """As `ids`; not to be written to. Raises TypeError for what is not text."""
+        words = self._words
+        if words is None:
+            return self._library(texts)
+        found = [words.ids(text) if words.reads(text) else None for text in texts]
+        others = iter(self._library([text for text, ids in zip(texts, found, strict=True) if ids is None]))
+        return [next(others) if ids is None else ids for ids in found]
+
+    def reads_by_words(self, texts: list[str]) -> bool:
+        """Whether the library is asked only for words not met before."""
+        return self._words is not None and all(map(self._words.reads, texts))
+
+    def _library(self, texts: list[str]) -> list[Int32s]:
+        """Ids by the library itself."""
         if not texts:
             return []
-        return self._tokenize(texts) if self.spread is None else self.spread.map(self._tokenize, texts)
+        found = self._tokenize(texts) if self.spread is None else self.spread.map(self._tokenize, texts)
+        return [np.array(ids, np.int32) for ids in found]
 
     def _tokenize(self, texts: list[str]) -> list[list[int]]:
         plain = self._plain

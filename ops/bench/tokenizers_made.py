@@ -13,7 +13,7 @@ import random
 from importlib.resources import files
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, processors, trainers
 from tokenizers.models import Unigram, WordPiece
 
 from service.load.workload import sentences
@@ -59,7 +59,7 @@ def _write_trained_wordpiece(directory: Path, max_length: int) -> None:
 def write_xlm_roberta(directory: Path, max_length: int) -> None:
     """Train and write the XLM-RoBERTa look-alike; the same files every time."""
     tokenizer = Tokenizer(Unigram())
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(" {2,}", " ")])
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
     rng = random.Random("xlm-roberta")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from collections.abc import Callable
 from functools import cache
@@ -40,3 +42,23 @@ def open_tokenizer(path: Path) -> PreTrainedTokenizerBase:
 @pytest.fixture(scope="session")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     return Shelf(tmp_path_factory.mktemp("checkpoints"))
+
+
+@pytest.fixture(scope="session")
+def charsmap() -> str:
+    """SentencePiece's table of characters in base64, as a tokenizer.json holds it."""
+    sentencepiece = pytest.importorskip("sentencepiece", reason="needs sentencepiece (the test extra)")
+    from sentencepiece import sentencepiece_model_pb2
+
+    written = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(["a b c d e f", "the quick brown fox"] * 9),
+        model_writer=written,
+        vocab_size=22,
+        model_type="unigram",
+        minloglevel=2,
+        hard_vocab_limit=False,
+    )
+    model = sentencepiece_model_pb2.ModelProto()
+    model.ParseFromString(written.getvalue())
+    return base64.b64encode(model.normalizer_spec.precompiled_charsmap).decode()
