@@ -59,9 +59,9 @@ class Plan:
         return images + estimate(self.request.query, self.documents, family, most)
 
     @property
-    def reads_by_words(self) -> bool:
-        """Whether tokenizing it is no more than looking up its words, most of which will have been met."""
-        return not self.chunked and self.model.encoder.vocabulary.reads_by_words([self.request.query, *self.documents])
+    def is_met(self) -> bool:
+        """Whether tokenizing it is little more than looking up words."""
+        return not self.chunked and self.model.encoder.vocabulary.has_met([self.request.query, *self.documents])
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,9 @@ log = logging.getLogger("rerankd.rerank")
 
 INLINE_TOKENS = 4096
 """A call of at most about this size that comes alone is tokenized on the event loop: a thread's round trip would only take longer.
-With others under way threads pay, where there are cores for them, but not for looking words up, which holds the interpreter's lock."""
+With others under way threads pay, where there are cores for them."""
+INLINE_MET_TOKENS = 16384
+"""The same for text whose words have been met. Looking them up holds the interpreter's lock, so threads would only wait for each other."""
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,11 +128,16 @@ class Reranker:
         self._spread.close()
 
     async def _prepare(self, plans: Sequence[Plan], estimate: int) -> list[Prepared]:
-        alone = self._under_way <= 1 or not self._several
-        if estimate <= INLINE_TOKENS and not any(plan.images for plan in plans) and (alone or all(plan.reads_by_words for plan in plans)):
+        if self._pays_inline(plans, estimate):
             await self._turns.take()
             return _prepare_all(plans)
         return await asyncio.get_running_loop().run_in_executor(self._threads, _prepare_all, plans)
+
+    def _pays_inline(self, plans: Sequence[Plan], estimate: int) -> bool:
+        if estimate > INLINE_MET_TOKENS or any(plan.images for plan in plans):
+            return False
+        alone = self._under_way <= 1 or not self._several
+        return (alone and estimate <= INLINE_TOKENS) or all(plan.is_met for plan in plans)
 
     def _tell(self, plans: Sequence[Plan], results: Sequence[RerankResult], context: Context) -> None:
         for plan, result in zip(plans, results, strict=True):

@@ -105,9 +105,10 @@ class Vocabulary:
         others = iter(self._library([text for text, ids in zip(texts, found, strict=True) if ids is None]))
         return [next(others) if ids is None else ids for ids in found]
 
-    def reads_by_words(self, texts: list[str]) -> bool:
-        """Whether the library is asked only for words not met before."""
-        return self._words is not None and all(map(self._words.reads, texts))
+    def has_met(self, texts: list[str]) -> bool:
+        """Whether words of `texts` only have to be looked up, by the last one."""
+        words = self._words
+        return words is not None and all(map(words.reads, texts)) and words.has_met(texts[-1])
 
     def _library(self, texts: list[str]) -> list[Int32s]:
         """Ids by the library itself."""

@@ -23,6 +23,8 @@ MOST_BYTES = 16 << 20
 """Of words kept at once, in two generations: some 60,000 words, of which most of the text of a library is made."""
 ENTRY_BYTES = 200
 """Of a word besides its characters and ids: two objects, and its place in the table."""
+MOST = 0.9
+"""Of a text's words: reading the others then takes about as long as looking up these."""
 LONGEST_WORD = 1024
 """Longer ones are data, and don't come again."""
 
@@ -87,6 +89,11 @@ class Words:
         if text.isascii():
             return not any(map(text.__contains__, self._odd))
         return self._foreign.search(text) is None
+
+    def has_met(self, text: str) -> bool:
+        """Whether most words of a text for which `reads` is true were met before."""
+        words = self._split(text)
+        return sum(map(self._young.__contains__, words)) >= MOST * len(words)
 
     def ids(self, text: str) -> Int32s:
         """Ids of a text for which `reads` is true; not to be written to."""

@@ -98,6 +98,14 @@ def test_a_word_is_read_once() -> None:
     assert read.asked == ["one", "two", "three", long, long]
 
 
+def test_a_text_is_met_when_nine_of_ten_words_are() -> None:
+    """Then it is not worth a thread."""
+    words = Words(lengths, "", [])
+    words.ids("a b c d e f g h i")
+    assert words.has_met("a b c d e f g h i new")
+    assert not words.has_met("a b c d e f g h new newer")
+
+
 def test_words_are_bounded_and_those_in_use_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many different words come, no more are kept; one that comes all the time is not asked for again."""
     monkeypatch.setattr(words_file, "MOST_BYTES", 20_000)
