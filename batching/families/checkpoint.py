@@ -45,6 +45,10 @@ def reading(root: Path) -> Iterator[None]:
         raise UnsupportedModel(
             f"a file of {root} holds something unexpected ({type(error).__name__}: {error}); download it again"
         ) from error
+    except OSError as error:
+        raise UnsupportedModel(
+            f"{error.filename or root} can't be read ({error.strerror or error}); it must be readable to this user"
+        ) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

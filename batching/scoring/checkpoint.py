@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor
 from transformers import AutoConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
@@ -28,6 +29,8 @@ HARMLESS = re.compile(
 )
 """Left-over tensors that no served head reads: old buffers, and the pre-training head that a conversion forgot."""
 NAMED_KEYS = 4
+UNREADABLE = (ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError, StrictDataclassError)
+"""What transformers raises at a value of another type or range than it counts on."""
 
 
 def read_config(card: ModelCard) -> PreTrainedConfig:
@@ -37,8 +40,8 @@ def read_config(card: ModelCard) -> PreTrainedConfig:
         return translated
     try:
         return AutoConfig.from_pretrained(folder(card), local_files_only=True, trust_remote_code=False)
-    except (ValueError, KeyError, OSError) as error:
-        raise UnsupportedModel(f"{card.name}: transformers can't read its config.json: {first_line(error)}") from error
+    except (*UNREADABLE, OSError) as error:
+        raise UnsupportedModel(f"{card.name}: transformers can't read its config.json: {whole(error)}") from error
 
 
 def folder(card: ModelCard) -> Path:
@@ -79,9 +82,10 @@ def load_model(
             use_safetensors=True,
             local_files_only=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # which are told with their shapes below
             **options,
         )
-    except (ValueError, KeyError, OSError, RuntimeError) as error:
+    except (*UNREADABLE, OSError, RuntimeError) as error:
         raise UnsupportedModel(f"{card.name}: its weights can't be loaded as {kind.__name__}: {first_line(error)}") from error
     check_report(card, report, allowed or Allowed())
     return model.eval()
@@ -107,14 +111,19 @@ def check_report(card: ModelCard, report: dict[str, Any], allowed: Allowed) -> N
             f"{card.name}: {named(unexpected)} in its weights have no place in {card.architecture}; it computes something else"
         )
     if report["mismatched_keys"]:
-        shapes = named(sorted(key for key, *_ in report["mismatched_keys"]))
-        raise UnsupportedModel(f"{card.name}: {shapes} have another shape than config.json says")
+        shapes = named(sorted(f"{key} {[*given]} where it is {[*wanted]}" for key, given, wanted in report["mismatched_keys"]))
+        raise UnsupportedModel(f"{card.name}: its weights have other shapes than by its config.json: {shapes}")
 
 
 def named(keys: list[str]) -> str:
     """The first few keys and how many more there are."""
     shown = ", ".join(keys[:NAMED_KEYS])
     return shown if len(keys) <= NAMED_KEYS else f"{shown} and {len(keys) - NAMED_KEYS} more"
+
+
+def whole(error: BaseException) -> str:
+    """An error's message, or its kind, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def first_line(error: BaseException) -> str:

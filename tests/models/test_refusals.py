@@ -83,7 +83,15 @@ def test_left_over_buffers_and_pretraining_heads_are_harmless(tmp_path: Path) ->
 def test_another_shape_is_refused(tmp_path: Path) -> None:
     """A tensor of another shape than config.json says is refused."""
     card = edited("bert", tmp_path / "m", lambda tensors: tensors.update({"classifier.weight": torch.ones(1, 8)}))
-    with pytest.raises(UnsupportedModel, match=r"edited: .*"):
+    with pytest.raises(UnsupportedModel, match=r"edited: .*config\.json: classifier\.weight \[1, 8\] where it is \[1, 32\]$"):
+        load_scorer(card, PLAIN)
+
+
+@pytest.mark.parametrize("changes", [{"hidden_size": "abc"}, {"num_attention_heads": 0}, {"hidden_act": "none"}, {"layer_norm_eps": []}])
+def test_a_config_of_the_wrong_kind_is_one_line(tmp_path: Path, changes: dict[str, object]) -> None:
+    """Whatever transformers raises at it."""
+    card = edited("bert", tmp_path / "m", nothing, **changes)
+    with pytest.raises(UnsupportedModel, match=r"^edited: [^\n]*$"):
         load_scorer(card, PLAIN)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -69,3 +71,15 @@ def test_any_weights(shelf: Shelf, tmp_path: Path, content: bytes) -> None:
     (directory / "model.safetensors").write_bytes(content)
     with pytest.raises(UnsupportedModel):
         detect(directory, "m")
+
+
+def test_a_file_that_may_not_be_read(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint of another user is named, not a bug of ours."""
+    path = shelf.path("bert")
+
+    def refuse(file: Path) -> bytes:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(UnsupportedModel, match=r"config\.json can't be read \(Permission denied\)"):
+        detect(path, "m")
