@@ -14,7 +14,7 @@ import msgspec
 
 from batching.errors import SettingError, Unauthorized
 from service.settings import Settings
-from service.settings_parse import hash_key
+from service.settings_parse import HASH, hash_key
 
 _SCHEMES = ("bearer ", "token ", "apikey ")
 
@@ -85,17 +85,35 @@ def read_keys(path: Path) -> tuple[Key, ...]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise SettingError(f"RERANKER_API_KEYS_FILE={str(path)!r} cannot be read: {reason}") from None
-    return tuple(_unique(_line(line.strip()) for line in lines if line.strip() and not line.lstrip().startswith("#")))
+        raise SettingError(f"{_told(path)} cannot be read: {reason}") from None
+    keys = []
+    for number, line in enumerate(lines, 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            try:
+                keys.append(_line(line.strip()))
+            except ValueError as error:
+                raise SettingError(f"{_told(path)}, line {number}: {error}") from None
+    return tuple(_unique(keys))
+
+
+def _told(path: Path) -> str:
+    return f"RERANKER_API_KEYS_FILE={str(path)!r}"
 
 
 def _line(line: str) -> Key:
+    """Raises ValueError that does not repeat the line: it holds a key."""
+    if line.lower().startswith(HASH):  # before names: `sha256: HEX` would make a plain key of what anybody may read
+        return _named("", line)
     name, mark, key = line.partition(": ")
-    return _named(name.strip(), key.strip()) if mark else _named("", line)
+    if mark:
+        return _named(name.strip(), key.strip())
+    if ":" in line:  # `name:key` would be a key that nobody was given
+        raise ValueError("a colon needs a blank after it, as in `name: key`; a key that holds a colon needs a name before it")
+    return _named("", line)
 
 
 def _named(name: str, text: str) -> Key:
-    digest = bytes.fromhex(hash_key(text).removeprefix("sha256:"))
+    digest = bytes.fromhex(hash_key(text).removeprefix(HASH))
     return Key(name or digest.hex()[:8], digest)
 
 

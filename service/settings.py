@@ -179,7 +179,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 512 * 1024 * 1024
 
-    api_key: Annotated[tuple[str, ...], About("Keys that callers must show, plain or as `sha256:HEX`; kept hashed.", kind="key")] = ()
+    api_key: Annotated[
+        tuple[str, ...],
+        About(
+            "Keys that callers must show, plain or as `sha256:HEX`; kept hashed.",
+            kind="key",
+            takes="a comma-separated list of keys, plain or as sha256: and 64 hex digits",
+        ),
+    ] = ()
     api_keys_file: Annotated[
         str | None, About("File with one key per line (`key` or `name: key`, plain or `sha256:HEX`); read again on SIGHUP.", none="none")
     ] = None

@@ -18,7 +18,9 @@ from service.settings import PREFIX, SECTIONS, About, Settings
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off"})
 _SCALE = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
-_HASHED = re.compile(r"sha256:[0-9a-f]{64}")
+HASH = "sha256:"
+"""What a key begins with that is given hashed."""
+_HASHED = re.compile(HASH + r"[0-9a-f]{64}")
 
 
 class Declared(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,8 +176,14 @@ def _list(text: str) -> tuple[str, ...]:
 
 
 def hash_key(key: str) -> str:
-    """Return `sha256:HEX` of a key; one that already is such a hash is returned as it is."""
-    return key if _HASHED.fullmatch(key) else "sha256:" + hashlib.sha256(key.encode()).hexdigest()
+    """Return `sha256:HEX` of a key; one that already is such a hash stays, in lower case. Raises ValueError for one that is not whole."""
+    given = key.lower()
+    if not given.startswith(HASH):
+        return HASH + hashlib.sha256(key.encode()).hexdigest()
+    # Taken as a plain key, a hash that was cut or mistyped would let in whoever has read it.
+    if not _HASHED.fullmatch(given):
+        raise ValueError(f"{HASH} takes 64 hex digits")
+    return given
 
 
 def _keys(text: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from batching.errors import SettingError
+from service.auth import read_keys
 from service.settings_parse import hash_key
 from tests.http.conftest import Client, Start
 
@@ -86,6 +87,39 @@ def test_a_missing_key_file_stops_the_start(start: Start, tmp_path: Path) -> Non
     """The start fails with the variable's name."""
     with pytest.raises(SettingError, match="RERANKER_API_KEYS_FILE"):
         start(api_keys_file=str(tmp_path / "none"))
+
+
+def test_a_key_file_is_read_as_it_is_described(tmp_path: Path) -> None:
+    """A key, a name with its key, hashes in any case; a key may hold a colon where it has a name."""
+    file = tmp_path / "keys"
+    two = hash_key("two").removeprefix("sha256:")
+    file.write_text(f"one\nsha256:{two.upper()}\nsearch: three\nother: sha256:{two}\nuser: four:five\n")
+    found = {key.name: f"sha256:{key.digest.hex()}" for key in read_keys(file)}
+    assert found == {
+        hash_key("one")[7:15]: hash_key("one"),
+        "search": hash_key("three"),
+        "other": hash_key("two"),
+        "user": hash_key("four:five"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("sha256:zz", "64 hex digits"),
+        ("bob: sha256:0123", "64 hex digits"),
+        ("sha256: " + "0" * 64, "64 hex digits"),
+        ("bob:secret", "a colon needs a blank after it, as in `name: key`"),
+        ("bob:", "a colon needs a blank"),
+    ],
+)
+def test_a_wrong_line_of_a_key_file_is_refused(line: str, words: str, tmp_path: Path) -> None:
+    """It is named by file and number, and not repeated: it holds a key."""
+    file = tmp_path / "keys"
+    file.write_text(f"# keys\none\n{line}\n")
+    with pytest.raises(SettingError, match=rf"^RERANKER_API_KEYS_FILE='{file}', line 3: .*{words}") as refused:
+        read_keys(file)
+    assert "secret" not in str(refused.value)
 
 
 def test_request_rate(start: Start) -> None:

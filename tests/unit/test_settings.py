@@ -94,6 +94,16 @@ def test_keys_are_hashed_and_never_shown() -> None:
     assert "opensesame" not in repr(settings) + to_json(settings).decode()
 
 
+def test_a_hash_is_taken_in_any_case_and_whole() -> None:
+    """Hashing a hash would refuse the key and let in who has read the hash; one that is not whole is refused without being repeated."""
+    hashed = hash_key("opensesame")
+    assert load_settings({"RERANKER_API_KEY": hashed.replace(hashed[7:], hashed[7:].upper())}).api_key == (hashed,)
+    assert hash_key(hashed.upper()) == hashed
+    for wrong in ("sha256:zz", hashed[:-1], hashed + "0", "sha256:", "SHA256:" + "g" * 64, "sha256: " + hashed[7:]):
+        with pytest.raises(SettingError, match=r"^RERANKER_API_KEY=… is not allowed: it takes .* 64 hex digits$"):
+            load_settings({"RERANKER_API_KEY": f"plain,{wrong}"})
+
+
 def test_sizes_take_suffixes() -> None:
     """K, M, G with or without B and iB are powers of 1,024."""
     for text, size in (("65536", 65536), ("64k", 65536), ("10M", 10 << 20), ("1 GiB", 1 << 30), ("2mb", 2 << 20)):
