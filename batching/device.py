@@ -157,16 +157,16 @@ class Device:
         self._queue.start(work.lease)
         self._report.forward_begins(began)
         try:
-            flying.append(Flight(work, self._launched(work.pack), began))
+            flying.append(Flight(work, self._launched(work), began))
         except Exception as error:  # noqa: BLE001  a loop's boundary
             self._report.forward_begins(flying[0].began if flying else 0.0)
             self._failed(work, error)
 
-    def _launched(self, pack: Pack) -> Collect:
+    def _launched(self, work: Work) -> Collect:
         try:
-            return self._scorer.launch(pack)
+            return self._scorer.launch(work.pack)
         except OutOfMemory:
-            scores = self._score_halved(pack)
+            scores = self._score_halved(work.pack, work.lease.cost)
             return lambda: scores
 
     def _land(self, flight: Flight) -> None:
@@ -182,7 +182,7 @@ class Device:
         self._report.forward_ends(work.lease, work.pack, scores, forward_s)
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("batch", extra={**_told(work), "seconds": forward_s})
-        if self._budget.held(work.pack.tokens):
+        if self._budget.held(work.lease.cost):
             self._report.budget(self._budget.tokens)
         self._done()
 
@@ -191,25 +191,28 @@ class Device:
         try:
             scores = flight.collect()
         except OutOfMemory:
-            scores = self._score_halved(pack)
+            scores = self._score_halved(pack, flight.work.lease.cost)
         if len(scores) != pack.scores:
             raise ValueError(f"the scorer gave {len(scores)} scores where {pack.scores} were asked for")
         return scores
 
-    def _score_halved(self, pack: Pack) -> Float32s:
-        """Score in two what the device's memory did not hold, and plan smaller batches. Raises OutOfMemory for what can't be halved."""
-        self._budget.overflowed(pack.tokens)
+    def _score_halved(self, pack: Pack, cost: int) -> Float32s:
+        """Score in two what the device's memory did not hold, and plan smaller batches than its `cost`.
+
+        Raises OutOfMemory for what can't be halved.
+        """
+        self._budget.overflowed(cost)
         self._report.out_of_memory(self._budget.tokens)
         parts = halves(pack)
         if parts is None:
             raise OutOfMemory
-        return np.concatenate([self._score_now(part) for part in parts])
+        return np.concatenate([self._score_now(part, cost * part.tokens // pack.tokens) for part in parts])
 
-    def _score_now(self, pack: Pack) -> Float32s:
+    def _score_now(self, pack: Pack, cost: int) -> Float32s:
         try:
             return self._scorer.launch(pack)()
         except OutOfMemory:
-            return self._score_halved(pack)
+            return self._score_halved(pack, cost)
 
     def _done(self) -> None:
         self._answered += 1

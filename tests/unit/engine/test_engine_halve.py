@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batching.budget import RECOVER_AFTER, Budget
+from batching.budget import NEARLY_FULL, RECOVER_AFTER, Budget
 from batching.halve import halves
 from batching.types import Pack
 from tests.fakes import known_scores
@@ -84,3 +84,22 @@ def test_the_budget_shrinks_at_once_and_recovers_slowly() -> None:
     for _ in range(20):
         budget.overflowed(1)
     assert budget.tokens == 1
+
+
+def test_a_lone_entry_over_the_budget_says_little_of_batches_within() -> None:
+    """However often one comes that the memory can't hold, batches stay as large as they were."""
+    budget = Budget(512)
+    for _ in range(9):
+        budget.overflowed(2000)
+    assert budget.tokens == 512
+
+
+def test_a_budget_that_no_batch_can_nearly_fill_recovers_too() -> None:
+    """Entries of 16 tokens and a budget of 22: two don't fit, and one is not three quarters."""
+    budget = Budget(44)
+    budget.overflowed(44)
+    for _ in range(RECOVER_AFTER * NEARLY_FULL - 1):
+        budget.held(16)
+    assert budget.tokens == 22
+    budget.held(16)
+    assert budget.tokens == 24

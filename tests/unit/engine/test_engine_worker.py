@@ -36,9 +36,13 @@ class Site:
         self.answers: dict[int, Ended] = {}
 
     def put(self, *requests: Sequences) -> None:
+        self.put_at_cost(0, *requests)
+
+    def put_at_cost(self, cost: int, *requests: Sequences) -> None:
+        """Put them as if each cost so many tokens; 0: its own."""
         for number, request in enumerate(requests):
             stamp = Stamp(time.monotonic() + 60, float(number), 0, number, b"")
-            assert self.owner.put(Cut(request, slice(None), request.tokens), stamp, number) is not None
+            assert self.owner.put(Cut(request, slice(None), cost or request.tokens), stamp, number) is not None
 
     def wait(self, until: Callable[[], bool], limit_s: float = 10.0) -> None:
         end = time.monotonic() + limit_s
@@ -149,6 +153,14 @@ def test_the_budget_recovers(site: Site) -> None:
         for _ in range(2 * RECOVER_AFTER):
             site.answered(sequences([[1] * site.worker.budget_tokens]))
         assert site.worker.budget_tokens > lowered
+
+
+def test_the_budget_counts_what_was_planned(site: Site) -> None:
+    """Where a model pads, batches are planned by padded tokens: one that is full of them is a full one, however few real ones it has."""
+    with inline_worker(site.directory, budget_tokens=100, memory_tokens=30):
+        site.put_at_cost(80, sequences([[1] * 20, [2] * 20]))
+        site.wait(lambda: len(site.answers) == 1)
+        assert site.worker.budget_tokens == 40
 
 
 def test_a_stop_finishes_what_is_leased(site: Site) -> None:
