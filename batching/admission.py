@@ -158,12 +158,12 @@ class Admission:
             self._rate = 0.0
 
     def _check_workers(self) -> None:
-        """A worker that is up, or coming back after a crash, is reason enough to accept."""
+        """A worker that is up, or that was and will be again, is reason enough to accept."""
         if self._board.any_ready():
             return
         slots = self._board.slots
         states = slots["state"]
-        if ((states == int(WorkerState.STARTING)) & (slots["forward_ended"] > 0)).any():
+        if ((states != int(WorkerState.FAILED)) & (slots["forward_ended"] > 0)).any():
             return
         if (states == int(WorkerState.FAILED)).all():
             raise Unavailable("no worker is up: " + bytes(slots["reason"][0]).rstrip(b"\0").decode("utf-8", "replace"), retry_after_s=30.0)

@@ -226,6 +226,8 @@ def test_what_a_peer_writes_over_the_sums_is_corrected(directory: Path) -> None:
     [
         ((WorkerState.READY, WorkerState.FAILED), 0.0, None),
         ((WorkerState.STARTING, WorkerState.FAILED), 1.0, None),
+        ((WorkerState.DRAINING, WorkerState.FAILED), 1.0, None),
+        ((WorkerState.EMPTY, WorkerState.FAILED), 1.0, None),
         ((WorkerState.STARTING, WorkerState.STARTING), 0.0, "still loading"),
         ((WorkerState.EMPTY, WorkerState.EMPTY), 0.0, "still loading"),
         ((WorkerState.FAILED, WorkerState.STARTING), 0.0, "still loading"),
