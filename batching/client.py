@@ -18,7 +18,7 @@ from batching.admission import Admission, Reservation
 from batching.arena import Arena
 from batching.bell import Bell, Ringer
 from batching.board import Board
-from batching.cut import cut
+from batching.cut import Cut, cut
 from batching.errors import Expired, Unavailable
 from batching.job import Job, Scored
 from batching.owner import Ended, Owner, Stamp
@@ -37,7 +37,16 @@ MIN_ENTRY_TOKENS = 256
 RING_AFTER = 8
 """Entries put in one turn of the event loop after which a worker is rung at once."""
 PRIORITY_WEIGHT = 1.0
+MOST_PRIORITY = 1000
+"""A larger number weighs no more: virtual time would run so far ahead that floating point could not tell requests apart in it."""
 """How much more each step of priority makes later entries cost in virtual time."""
+
+
+class Place:
+    """A place in the line of those who wait for room; `room` is set when it is worth another look."""
+
+    def __init__(self, room: asyncio.Future[None]) -> None:
+        self.room = room
 
 
 class QueueView(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,7 +75,7 @@ class QueueClient:
         self._ringer = Ringer()
         self._bell = Bell(owner_bell(directory, index))
         self._jobs: set[Job] = set()
-        self._room: deque[asyncio.Future[None]] = deque()
+        self._line: deque[Place] = deque()
         self._requests = index << 48 | os.getpid() << 24
         self._unrung = 0
         self._polling: asyncio.TimerHandle | None = None
@@ -117,26 +126,38 @@ class QueueClient:
         job.unput = len(parts)
         for part in parts:
             stamp = Stamp(job.deadline, tag, priority, request, trace)
-            while (row := self._owner.put(part, stamp, job)) is None:
-                await self._wait_for_room(job)
+            row = None if self._line else self._owner.put(part, stamp, job)
+            if row is None:
+                row = await self._put_in_line(part, stamp, job)
             job.places[row] = part.places
             job.unput -= 1
-            tag += part.cost * (1.0 + PRIORITY_WEIGHT * priority)
+            tag += part.cost * (1.0 + PRIORITY_WEIGHT * min(priority, MOST_PRIORITY))
             if part.sequences.tiles is not None:
                 await asyncio.sleep(0)  # megabytes were copied; others have their turn now
         self._ring_soon(len(parts))
         self._watch()
 
-    async def _wait_for_room(self, job: Job) -> None:
+    async def _put_in_line(self, part: Cut, stamp: Stamp, job: Job) -> int:
+        """Put an entry when those who came before have found room and it does too; its row. Small ones don't pass a large one for ever."""
+        place = Place(self._loop.create_future())
+        self._line.append(place)
+        try:
+            while self._line[0] is not place or (row := self._owner.put(part, stamp, job)) is None:
+                await self._wait_for_room(place, job)
+        finally:
+            self._line.remove(place)
+            self._let_in()
+        return row
+
+    async def _wait_for_room(self, place: Place, job: Job) -> None:
         """Until rows were freed, or the job is over."""
         self._ring(len(self._worker_bells))
         self._watch()
-        room: asyncio.Future[None] = self._loop.create_future()
-        self._room.append(room)
-        await asyncio.wait((room, job.future), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((place.room, job.future), return_when=asyncio.FIRST_COMPLETED)
         if job.future.done():
-            room.cancel()
             job.future.result()
+        if place.room.done():
+            place.room = self._loop.create_future()
 
     def _ring_soon(self, entries: int) -> None:
         """Ring once for what is put in this turn of the event loop, so that a worker wakes to a batch and not to its first entry.
@@ -191,11 +212,9 @@ class QueueClient:
             self._let_in()
 
     def _let_in(self) -> None:
-        """Wake all who wait for room; those who still find none wait again, behind the others."""
-        while self._room:
-            room = self._room.popleft()
-            if not room.done():
-                room.set_result(None)
+        """Let the first who waits for room look again; once it has found some, or given up, it lets the next one look."""
+        if self._line and not self._line[0].room.done():
+            self._line[0].room.set_result(None)
 
     def _fail_late(self) -> None:
         """Fail what is past its deadline; everything, when every worker has been given up."""

@@ -13,7 +13,7 @@ import pytest
 
 from batching.arena_layout import ArenaShape
 from batching.board import Board, BoardShape
-from batching.client import QueueClient
+from batching.client import MOST_PRIORITY, QueueClient
 from batching.errors import Expired, Overloaded, RerankdError, ScoringFailed, StartError, TooLarge, Unavailable
 from batching.queue import Queue
 from batching.queue_files import QueueShape, make_queue
@@ -183,6 +183,38 @@ def test_rows_freed_for_nobody_let_others_in(directory: Path) -> None:
             assert not slow.done()
             waiting.cancel(), slow.cancel()
             await asyncio.gather(waiting, slow, return_exceptions=True)
+
+    run(directory, test)
+
+
+def test_a_large_entry_finds_room_among_small_ones_that_keep_coming(directory: Path, short_path: Path) -> None:
+    """Half of the arena in one piece, while twelve callers take every small piece that comes free."""
+    make_queue(short_path / "small", QueueShape(BoardShape(1, 1, 1_000_000), ArenaShape(1024, 16 * 1024)))
+    small, large = sequences([[1] * 240]), sequences([[1] * 2000])
+    answered: list[int] = []
+
+    async def caller(one: QueueClient) -> None:
+        while not answered:
+            await one.score(small, deadline=soon())
+
+    async def test(one: QueueClient) -> None:
+        with inline_worker(short_path / "small", seconds_per_batch=0.005, budget_tokens=480):
+            callers = [asyncio.ensure_future(caller(one)) for _ in range(12)]
+            await asyncio.sleep(0.1)
+            await one.score(large, deadline=soon(4.0))
+            answered.append(1)
+            await asyncio.gather(*callers)
+
+    run(short_path / "small", test)
+
+
+def test_no_priority_moves_virtual_time_out_of_reach(directory: Path) -> None:
+    """Someone's time stamp as a priority weighs no more than the most that there is; who comes later is told apart as ever."""
+
+    async def test(one: QueueClient) -> None:
+        with inline_worker(directory, budget_tokens=16):
+            await one.score(sequences([[1] * 16] * 20), deadline=soon(), priority=2**31 - 1)
+        assert Board(directory / "board").virtual_time <= 20 * 16 * (2 + MOST_PRIORITY)
 
     run(directory, test)
 
