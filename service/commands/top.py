@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import math
-import os
 import time
 
 import rich_click as click
@@ -16,6 +15,8 @@ from rich.text import Text
 
 from batching.errors import StartError
 from service import probe
+from service.commands.options import settings_of
+from service.settings import Settings
 from service.standing import short
 from service.top import Model, Page, View, parse, view
 
@@ -26,8 +27,8 @@ from service.top import Model, Page, View, parse, view
 @click.option("--once", is_flag=True, help="Show one interval and end.")
 @click.option("--key", envvar="RERANKD_KEY", help="A key, where /metrics asks for one. [RERANKD_KEY]")
 def command(address: str | None, interval: float, once: bool, key: str | None) -> None:
-    """Watch the service at ADDRESS (http://HOST:PORT or unix:PATH; default: where this environment's settings listen)."""
-    where = address or probe.address(os.environ)
+    """Watch the service at ADDRESS (http://HOST:PORT or unix:PATH; default: where the settings in the environment and `.env` listen)."""
+    where = address or own_address(settings_of({}))
     console = Console()
     before = look(where, key)
     if once:
@@ -40,6 +41,14 @@ def command(address: str | None, interval: float, once: bool, key: str | None) -
             after = look(where, key)
             live.update(show(where, view(before, after)), refresh=True)
             before = after
+
+
+def own_address(settings: Settings) -> str:
+    """Return where a service with these settings listens. Raises UsageError where only the service knows."""
+    try:
+        return probe.listening(settings.host, settings.port, settings.uds, tls=settings.tls_cert is not None)
+    except ValueError as error:
+        raise click.UsageError(f"{error}; give ADDRESS") from error
 
 
 def look(where: str, key: str | None) -> Page:

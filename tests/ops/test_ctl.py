@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -12,9 +13,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from batching.errors import SettingError
 from service import probe
+from service.commands.top import own_address
 from service.daemon import Daemon
+from service.settings_load import load_settings
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -112,11 +118,67 @@ def test_a_service_that_does_not_stop_is_killed(tmp_path: Path) -> None:
         ({"RERANKER_PORT": "9", "RERANKER_HOST": "0.0.0.0", "RERANKER_TLS_CERT": "x"}, "https://0.0.0.0:9"),
         ({"RERANKER_HOST": "::"}, "http://[::]:8000"),
         ({"RERANKER_UDS": "/run/x.sock", "RERANKER_PORT": "9"}, "unix:/run/x.sock"),
+        ({"PORT": "18_099", "HOST": "10.0.0.1"}, "http://10.0.0.1:18099"),
+        ({"RERANKER_PORT": "tcp://10.0.0.1:8000", "PORT": "9"}, "http://127.0.0.1:9"),
+        ({"RERANKER_UDS": "none", "RERANKER_TLS_CERT": "None", "RERANKER_PORT": " "}, "http://127.0.0.1:8000"),
     ],
 )
 def test_the_health_check_asks_where_the_service_listens(environ: dict[str, str], where: str) -> None:
     """From the same variables as the service reads."""
     assert probe.address(environ) == where
+
+
+LISTENING = ["RERANKER_HOST", "HOST", "RERANKER_PORT", "PORT", "RERANKER_UDS", "RERANKER_TLS_CERT"]
+TEXTS = [
+    "",
+    " ",
+    "none",
+    "auto",
+    "9",
+    " 9 ",
+    "18_099",
+    "65536",
+    "-1",
+    "abc",
+    "٣",
+    "tcp://10.0.0.1:8000",
+    " tcp://10.0.0.1:8000",
+    "::",
+    "/x",
+]
+
+
+@given(st.dictionaries(st.sampled_from(LISTENING), st.sampled_from(TEXTS)))
+def test_the_health_check_reads_settings_as_the_service_does(environ: dict[str, str]) -> None:
+    """It can't import their declaration, and comes to the same address from any environment, or to the same refusal."""
+    try:
+        told = load_settings({**environ, "RERANKER_TLS_KEY": environ.get("RERANKER_TLS_CERT", "")})
+    except SettingError as refused:
+        with pytest.raises(ValueError, match=re.escape(str(refused))):
+            probe.address(environ)
+        return
+    assert probe.address(environ) == own_address(told)
+
+
+@pytest.mark.parametrize(("port", "words"), [("abc", "RERANKER_PORT='abc' is not allowed"), ("0", "RERANKER_PORT=0 lets the system")])
+def test_a_health_check_that_can_not_be_is_one_line(port: str, words: str) -> None:
+    """The variable is named, and the exit code says unhealthy."""
+    done = subprocess.run(
+        [sys.executable, "-m", "service.probe"], env={**os.environ, "RERANKER_PORT": port}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"not ready: {words}")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_top_reads_all_settings(rerankd: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`.env` too, as `serve` would; a port that only the service knows is asked for."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("RERANKER_UDS=none.sock\n")
+    assert "no answer from unix:none.sock" in rerankd("top", "--once").stderr
+    (tmp_path / ".env").write_text("RERANKER_PORT=0\n")
+    asked = rerankd("top", "--once")
+    assert (asked.returncode, "give ADDRESS" in asked.stderr) == (2, True)
 
 
 def test_nobody_there_is_not_ready(tmp_path: Path, port: int) -> None:
