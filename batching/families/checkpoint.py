@@ -19,6 +19,7 @@ from batching.errors import UnsupportedModel
 SAFETENSORS_HEADER = struct.Struct("<Q")
 """A safetensors file begins with its JSON header's length, a little-endian uint64."""
 MAX_HEADER_BYTES = 100_000_000
+WHOLE = "model.safetensors"
 
 
 class Weights(msgspec.Struct, frozen=True):
@@ -73,16 +74,26 @@ def read_any_json(path: Path) -> Any:
 
 def read_weights(directory: Path) -> Weights:
     """Names, shapes and size of the tensors in `directory`; raises UnsupportedModel when there are none that can be read safely."""
-    index = read_json(directory / "model.safetensors.index.json")
-    names = sorted(set(index.get("weight_map", {}).values())) if index else ["model.safetensors"]
+    names = weight_files(directory)
     missing = [name for name in names if not (directory / name).is_file()]
     if missing or not names:
-        raise UnsupportedModel(_why_no_weights(directory, missing, sharded=bool(index)))
+        raise UnsupportedModel(_why_no_weights(directory, missing, sharded=names != (WHOLE,)))
     shapes: dict[str, tuple[int, ...]] = {}
     for name in names:
         shapes.update(read_header(directory / name))
     total = sum((directory / name).stat().st_size for name in names)
-    return Weights(shapes=shapes, total_bytes=total, files=tuple(names))
+    return Weights(shapes=shapes, total_bytes=total, files=names)
+
+
+def weight_files(directory: Path) -> tuple[str, ...]:
+    """The safetensors files that `from_pretrained` reads from `directory`: one for all, else those of the index.
+
+    Others may lie beside them (an older save's shards, an adapter, a training run's copy) and are not the model.
+    """
+    if (directory / WHOLE).is_file():
+        return (WHOLE,)
+    index = read_json(directory / "model.safetensors.index.json")
+    return tuple(sorted(set(index.get("weight_map", {}).values()))) if index else (WHOLE,)
 
 
 def read_header(path: Path) -> dict[str, tuple[int, ...]]:

@@ -9,12 +9,14 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from batching.families.checkpoint import weight_files
+
 
 def read_tensors(folder: Path, prefix: re.Pattern[str] | None = None) -> dict[str, Tensor]:
-    """Every tensor of the folder's safetensors files, or those whose names begin with `prefix`."""
+    """Every tensor of the folder's weights, or those whose names begin with `prefix`."""
     tensors: dict[str, Tensor] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as file:
+    for part in weight_files(folder):
+        with safe_open(folder / part, framework="pt") as file:
             names = [name for name in file.keys() if prefix is None or prefix.match(name)]  # noqa: SIM118  not a mapping
             tensors |= {name: file.get_tensor(name) for name in names}
     return tensors
@@ -22,9 +24,9 @@ def read_tensors(folder: Path, prefix: re.Pattern[str] | None = None) -> dict[st
 
 def read_rows(folder: Path, name: str, rows: list[int] | None = None) -> Tensor | None:
     """The tensor called `name`, or those rows of it, in float32 [len(rows), ...]; None when no file holds it."""
-    for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as file:
+    for part in weight_files(folder):
+        with safe_open(folder / part, framework="pt") as file:
             if name in file.keys():  # noqa: SIM118  not a mapping
-                part = file.get_slice(name)
-                return torch.cat([part[row : row + 1] for row in rows]).float() if rows else part[:].float()
+                tensor = file.get_slice(name)
+                return torch.cat([tensor[row : row + 1] for row in rows]).float() if rows else tensor[:].float()
     return None
