@@ -12,9 +12,10 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from batching.errors import StartError
+from batching.errors import SettingError, StartError
 from batching.families.card import ModelCard
 from batching.families.detect import detect
+from batching.families.rules import check_recipe
 from service.images.gallery import installed
 from service.settings import PREFIX, Settings
 
@@ -27,6 +28,7 @@ _SIGN = "config.json"
 
 def cards(settings: Settings) -> list[ModelCard]:
     """Find and recognise every model of MODEL_NAME. Raises StartError with one line that says what is wrong and what would work."""
+    check_recipe(settings.recipe)  # before a download of gigabytes
     given = [*settings.model_path, *[""] * (len(settings.model_name) - len(settings.model_path))]
     found = [card(locate(name, path, settings), name, settings.recipe) for name, path in zip(settings.model_name, given, strict=True)]
     return [_as_told(one, settings) for one in found]
@@ -84,7 +86,7 @@ def _is_path(name: str) -> bool:
 def _directory(path: Path, told: str) -> Path:
     path = path.expanduser()
     if not path.is_dir():
-        raise StartError(f"{told}: there is no such directory")
+        raise SettingError(f"{told}: there is no such directory")
     return path.resolve()
 
 

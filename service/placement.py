@@ -44,7 +44,7 @@ def _gpus(environ: dict[str, str]) -> int:
 
 
 def devices(settings: Settings, machine: Machine) -> list[str]:
-    """The devices that hold a copy of every model. Raises SettingError for one that the machine lacks."""
+    """The devices that hold a copy of every model. Raises SettingError for one that the machine lacks, or that DTYPE is not for."""
     chosen: list[str] = []
     for asked in settings.device:
         if asked in ("auto", "cuda"):
@@ -58,7 +58,17 @@ def devices(settings: Settings, machine: Machine) -> list[str]:
             raise SettingError("RERANKER_DEVICE=mps: this is no Apple Silicon machine; use cpu or auto")
         else:
             chosen.append(asked)
+    for device in chosen:
+        _check_dtype(settings.dtype, device)
     return list(dict.fromkeys(chosen))
+
+
+def _check_dtype(dtype: str, device: str) -> None:
+    """What a device's kind tells; its worker looks at the rest, in seconds that torch takes."""
+    if dtype == "float8" and not device.startswith("cuda"):
+        raise SettingError(f"RERANKER_DTYPE=float8 needs an NVIDIA GPU of compute capability 8.9 or newer, not {device}; use auto")
+    if dtype == "int8" and device != "cpu":
+        raise SettingError(f"RERANKER_DTYPE=int8 is for the CPU, not {device}; use auto")
 
 
 def replicas(settings: Settings, card: ModelCard, machine: Machine, device: str, models: int) -> int:

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
-from batching.errors import StartError
+from batching.errors import SettingError, StartError
 from batching.files import FileLock
+
+_LASTING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG}
+"""Why a directory can't be made, where trying again later won't help."""
 
 
 def base(environ: dict[str, str], setting: str | None) -> Path:
-    """Where runtime directories are made: the setting, systemd's, the session's, /dev/shm, or the system's temporary directory."""
+    """Where runtime directories are made: the setting, systemd's, the session's, /dev/shm, or the system's temporary directory.
+
+    Raises SettingError where the setting names a file.
+    """
     if setting:
+        if Path(setting).is_file():
+            raise SettingError(f"RERANKER_RUNTIME_DIR={setting!r} is a file; it takes a directory, which is made where there is none")
         return Path(setting)
     for name in ("RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"):
         directory = environ.get(name, "").partition(":")[0]
@@ -26,7 +35,7 @@ def base(environ: dict[str, str], setting: str | None) -> Path:
 class RuntimeDir:
     """The directory of instance `name` under `parent`, held by a lock for as long as the supervisor lives.
 
-    Raises StartError when a live instance holds it or it belongs to somebody else.
+    Raises StartError when a live instance holds it or it belongs to somebody else, SettingError for a place where it can't be.
     """
 
     def __init__(self, parent: Path, name: str) -> None:
@@ -41,7 +50,8 @@ class RuntimeDir:
             self.path.chmod(0o700)
             self._lock = FileLock(self.path / "lock")
         except OSError as error:
-            raise StartError(f"the runtime directory {self.path} can't be made ({error.strerror}); set RERANKER_RUNTIME_DIR") from error
+            kind = SettingError if error.errno in _LASTING else StartError
+            raise kind(f"the runtime directory {self.path} can't be made ({error.strerror}); set RERANKER_RUNTIME_DIR") from error
         if not self._lock.try_acquire():
             raise StartError(
                 f"another rerankd is running as instance {name!r} ({self.path} is locked); choose another RERANKER_PORT or stop it"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from batching.errors import UnsupportedModel
+from batching.errors import SettingError, UnsupportedModel
 from batching.families import bert, bge_decoders, bi_encoder, colbert, encoders, jina_v3, modernbert, nemotron, xlm_roberta
 from batching.families.base import Family
 from batching.families.facts import Facts
@@ -89,10 +89,15 @@ def refuse_headless(facts: Facts) -> Family | None:
     raise UnsupportedModel(f"{facts.root} ({architecture}) {what}; use a reranker such as BAAI/bge-reranker-v2-m3")
 
 
+def check_recipe(recipe: str | None) -> None:
+    """Raise SettingError for a recipe that names no family."""
+    if recipe is not None and recipe not in FAMILIES:
+        raise SettingError(f"RERANKER_RECIPE={recipe} is not a known family; known are {', '.join(sorted(FAMILIES))}")
+
+
 def choose(facts: Facts, recipe: str | None) -> Family:
     """The recipe's family, with what the checkpoint's files add to it, or the first that a rule gives; raises UnsupportedModel."""
-    if recipe is not None and recipe not in FAMILIES:
-        raise UnsupportedModel(f"RERANKER_RECIPE={recipe} is not a known family; known are {', '.join(sorted(FAMILIES))}")
+    check_recipe(recipe)
     if recipe is not None and any(FAMILIES[recipe] is family for _, _, family in BY_NAME):
         return as_told(FAMILIES[recipe], facts)
     try:

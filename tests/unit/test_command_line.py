@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from batching.errors import StartError
+from batching.errors import SettingError
+from ops.readme import README
 from service import model_files
 from service.settings_load import load_settings
 from service.settings_table import markdown
@@ -19,7 +20,7 @@ from service.settings_table import markdown
 def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RERANKER_")}
     command = [sys.executable, "-W", "error", "-c", "from service.cli import main; main()", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={**clean, **environment})
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env={**clean, **environment}, cwd=README.parent)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,11 @@ def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
     [
         (["serve", "--port", "x"], {}, 2, "--port='x'"),
         (["serve"], {"RERANKER_DTYPE": "int3"}, 2, "RERANKER_DTYPE='int3'"),
-        (["serve", "--model", "./no-such-directory"], {}, 1, "no such directory"),
+        (["serve", "--model", "./no-such-directory"], {}, 2, "no such directory"),
+        (["serve", "--model", "starter", "--model-path", "none"], {}, 2, "RERANKER_MODEL_PATH=none: there is no such directory"),
+        (["serve", "--model", "org/none", "--recipe", "bogus"], {}, 2, "RERANKER_RECIPE=bogus"),
+        (["serve", "--model", "starter", "--device", "cpu", "--dtype", "float8"], {}, 2, "RERANKER_DTYPE=float8"),
+        (["serve", "--model", "starter", "--port", "0", "--runtime-dir", "LICENSE"], {}, 2, "RERANKER_RUNTIME_DIR='LICENSE' is a file"),
         (["serve", "--model", "org/none", "--use-offline-mode"], {}, 1, "RERANKER_USE_OFFLINE_MODE"),
         (["check", "--model", "org/none"], {"HF_HUB_OFFLINE": "1"}, 1, "rerankd download org/none DIR"),
         (["serve", "--device", "cuda:99", "--model", "starter"], {}, 2, "RERANKER_DEVICE=cuda:99"),
@@ -74,7 +79,7 @@ def test_models_are_found_where_they_are(tmp_path: Path) -> None:
     assert (model_files.locate("starter", "", settings) / "model.safetensors").is_file()
     assert model_files.locate(str(kept), "", settings) == kept
     assert model_files.locate("org/some-model", "", settings) == kept
-    with pytest.raises(StartError, match="no such directory"):
+    with pytest.raises(SettingError, match="no such directory"):
         model_files.locate("x", str(tmp_path / "none"), settings)
 
 

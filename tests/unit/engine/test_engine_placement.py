@@ -43,6 +43,18 @@ def test_a_device_that_is_not_there_is_refused(machine: Machine, asked: str) -> 
 
 
 @pytest.mark.parametrize(
+    ("machine", "asked", "dtype"),
+    [(LAPTOP, "auto", "float8"), (SERVER, "cuda,cpu", "float8"), (MAC, "auto", "int8"), (SERVER, "auto", "int8")],
+)
+def test_a_dtype_that_a_device_has_not_is_refused(machine: Machine, asked: str, dtype: str) -> None:
+    """Before any worker is started, which would say so after seconds; where every device may have it, it passes."""
+    with pytest.raises(SettingError, match=f"^RERANKER_DTYPE={dtype} .*, not .*; use auto$"):
+        devices(settings(device=asked, dtype=dtype), machine)
+    assert devices(settings(device="cpu", dtype="int8"), machine) == ["cpu"]
+    assert devices(settings(device="auto", dtype="float8"), SERVER)
+
+
+@pytest.mark.parametrize(
     ("machine", "device", "models", "weights", "count"),
     [
         (LAPTOP, "cpu", 1, 0.1 * GB, 8),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from batching.errors import StartError
+from batching.errors import SettingError, StartError
 from service.runtime_dir import RuntimeDir, base
 
 HOLD = """
@@ -91,10 +91,12 @@ def test_a_link_is_not_followed(tmp_path: Path) -> None:
 
 
 def test_a_place_that_cannot_be_is_refused(tmp_path: Path) -> None:
-    """The parent is a file: one line that names the setting."""
+    """The parent is a file: one line that names the setting, which is wrong for as long as it stays."""
     (tmp_path / "file").touch()
-    with pytest.raises(StartError, match="RERANKER_RUNTIME_DIR"):
+    with pytest.raises(SettingError, match="RERANKER_RUNTIME_DIR"):
         RuntimeDir(tmp_path / "file", "one")
+    with pytest.raises(SettingError, match=r"^RERANKER_RUNTIME_DIR='.*/file' is a file"):
+        base({}, str(tmp_path / "file"))
 
 
 def test_where_it_is_made(tmp_path: Path) -> None:
