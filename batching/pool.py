@@ -152,7 +152,13 @@ class Pool:
         child.batches_before = int(self.queue.board.slots["batches"][child.slot])
         command = [sys.executable, "-m", "batching.worker", msgspec.json.encode(config).decode()]
         shared = {SHARED_WEIGHTS: str(self._directory / "weights")}
-        child.process = subprocess.Popen(command, env={**os.environ, **shared, **spec.environment}, pass_fds=(self._lifeline.reading,))
+        try:
+            child.process = subprocess.Popen(command, env={**os.environ, **shared, **spec.environment}, pass_fds=(self._lifeline.reading,))
+        except OSError as error:  # no descriptors, memory or processes are left, which may pass
+            child.crashes, child.ended_at, child.refused = child.crashes + 1, now, False
+            reason = f"worker {child.slot} can't be started: {error.strerror}"
+            self._set(child, "reason", reason.encode()[:256])
+            logger.error("%s", reason)
 
     def _bury(self, child: _Child, worker: WorkerView, code: int, now: float) -> None:
         """The process has ended: take its leases back and decide whether it was a crash in a row."""

@@ -106,29 +106,48 @@ class HttpPool:
                 self.table.looping(child.index, False)
 
     def _spawn(self, child: _Child, now: float) -> None:
-        if self._nursery is not None:
-            child.process = self._nursery.start(child.index)
-        else:
-            descriptors = (child.listener.fileno(), self._lifeline.reading)
-            command = [*self._program, str(self._directory), str(child.index), *map(str, descriptors)]
-            child.process = subprocess.Popen(command, pass_fds=descriptors)
         child.started_at, child.stuck = now, False
+        try:
+            child.process = self._start(child)
+        except OSError as error:  # no descriptors, memory or processes are left, which may pass
+            reason = f"HTTP process {child.index} can't be started: {error.strerror}"
+            log.error("%s", reason)
+            self._crashed(child, Cause.CRASH, reason, now)
+
+    def _start(self, child: _Child) -> subprocess.Popen[bytes] | Child:
+        if self._nursery is not None:
+            return self._nursery.start(child.index)
+        descriptors = (child.listener.fileno(), self._lifeline.reading)
+        command = [*self._program, str(self._directory), str(child.index), *map(str, descriptors)]
+        return subprocess.Popen(command, pass_fds=descriptors)
 
     def _bury(self, child: _Child, now: float) -> None:
-        """The process has ended: nobody waits for its entries any more, and it may have been one crash too many."""
+        """The process has ended: nobody waits for its entries any more."""
         if child.process is None or self.stopping:
             return
         code, child.process = child.process.wait(), None
-        child.ended_at = now
-        child.crashes = 1 if now - child.started_at > LIVED_S else child.crashes + 1
-        left = sum(bury(queue, child.index) for queue in self._queues)
-        cause = cause_of(code, stuck=child.stuck)
+        if now - child.started_at > LIVED_S:
+            child.crashes = 0
+        reason = f"HTTP process {child.index} ended with {exit_words(code)}"
+        log.error("%s; %s", reason, self._drop(child))
+        self._crashed(child, cause_of(code, stuck=child.stuck), reason, now)
+
+    def _drop(self, child: _Child) -> str:
+        """Drop what a dead process left in the queues; what became of it, in words."""
+        try:
+            left = sum(bury(queue, child.index) for queue in self._queues)
+        except OSError as error:  # its successor drops it, when it takes the arenas over
+            return f"entries of its callers are dropped later ({error.strerror})"
+        return f"{left} entries of its callers are dropped"
+
+    def _crashed(self, child: _Child, cause: Cause, reason: str, now: float) -> None:
+        """A process ended, or could not be started: it may have been one crash too many."""
+        child.crashes, child.ended_at = child.crashes + 1, now
         self.table.ended(child.index, cause)
-        if cause is Cause.REFUSED:
+        if cause is Cause.REFUSED:  # it told the reason itself
             child.crashes = max(child.crashes, POLICY.max_crashes)
         else:
-            self.table.tell(child.index, f"HTTP process {child.index} ended with {exit_words(code)}")
-        log.error("HTTP process %d ended with %s; %d entries of its callers are dropped", child.index, exit_words(code), left)
+            self.table.tell(child.index, reason)
         if child.crashes >= POLICY.max_crashes:
             self.table.looping(child.index, True)
             log.error("HTTP process %d crashed %d times in a row; it is started again less often", child.index, child.crashes)

@@ -37,7 +37,7 @@ class Nursery:
         self._brood: _Brood | None = None
 
     def start(self, index: int) -> Child:
-        """Have HTTP process `index` born, soon: at once if the nursery is up."""
+        """Have HTTP process `index` born, soon: at once if the nursery is up. Raises OSError where the machine has no room for one."""
         if self._brood is None or not self._brood.alive():
             self._brood = self._open()
         return self._brood.ask(index)
@@ -50,6 +50,9 @@ class Nursery:
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
         try:
             return _Brood(subprocess.Popen(command, pass_fds=descriptors, env=environment), ours)
+        except OSError:
+            ours.close()
+            raise
         finally:
             its.close()
 

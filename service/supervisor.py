@@ -115,11 +115,21 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda caught, _frame: self._signals.append(caught))
         try:
-            self._watch()
-            self._drain()
+            self._serve()
         finally:
             self._stop()
         return 0
+
+    def _serve(self) -> None:
+        """Watch, then drain; callers who were let in are answered whatever ends the watch."""
+        try:
+            self._watch()
+        except Exception as error:
+            if self._said_ready:
+                log.error("ending in order after %r", error)
+                self._drain()
+            raise
+        self._drain()
 
     def _watch(self) -> None:
         """Poll children until a signal says stop. Raises StartError when a worker of each model, or an HTTP process, can't be had."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 import shutil
 import signal
 import socket
@@ -21,6 +23,7 @@ from batching.owner import Owner, Stamp
 from batching.planner import Limits
 from batching.queue import Queue
 from batching.queue_files import make_queue, queue_shape
+from service import http_pool
 from service.http_pool import LIVED_S, POLICY, STUCK_S, HttpPool, cause_of
 from service.model_files import starter
 from service.processes import EXIT_CANNOT_START, Cause, ProcessView
@@ -63,6 +66,11 @@ def site(short_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
     found.pool.close()
     found.lifeline.close()
     found.listener.close()
+
+
+def no_descriptors(*_: object, **__: object) -> None:
+    """Stands for what needs a descriptor."""
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
 
 def leave_entries(directory: Path, waiting: int) -> None:
@@ -112,6 +120,27 @@ def test_a_crash_loop_is_told(site: Site) -> None:
     assert (site.view.looping, site.view.crash_loops, site.view.restarts[Cause.CRASH]) == (True, 1, POLICY.max_crashes)
     assert site.pool.failed() == "HTTP process 0 ended with exit code 7"
     assert "exit code 7" in site.pool.table.trouble()
+
+
+@pytest.mark.parametrize("site", ["beats"], indirect=True)
+def test_a_start_that_the_machine_refuses_is_tried_again(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No descriptors are left for a while: it counts as crashes in a row, each waited for longer and told, and then all is well."""
+    with monkeypatch.context() as patch:
+        patch.setattr(http_pool.subprocess, "Popen", no_descriptors)
+        now = time.monotonic()
+        for step in range(40):
+            site.pool.poll(now + 0.1 * step)
+    assert (site.view.looping, site.view.restarts[Cause.CRASH]) == (True, POLICY.max_crashes + 1)
+    assert site.pool.failed() == "HTTP process 0 can't be started: Too many open files"
+    site.pool._children[0].ended_at = 0.0
+    site.until(site.pool.all_beating)
+
+
+@pytest.mark.parametrize("site", ["crash"], indirect=True)
+def test_what_cannot_be_dropped_now_is_left_to_the_successor(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process dies while no descriptors are left: its parent goes on."""
+    monkeypatch.setattr(http_pool, "bury", no_descriptors)
+    site.until(lambda: site.view.restarts[Cause.CRASH] >= 1)
 
 
 @pytest.mark.parametrize("site", ["beats"], indirect=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal
 import socket
 import subprocess
@@ -32,6 +33,10 @@ def nursery(tmp_path: Path) -> Iterator[Nursery]:
     lifeline.close()
 
 
+def open_descriptors() -> set[str]:
+    return {one.name for one in Path("/proc/self/fd").iterdir()}
+
+
 def test_a_nursery_that_dies_first_is_told_as_its_childs_end(nursery: Nursery, capfd: pytest.CaptureFixture[str]) -> None:
     """What was not born has the nursery's exit code, and the next start has a new nursery."""
     first = nursery.start(0)
@@ -48,6 +53,20 @@ def test_who_is_told_to_end_before_birth_is_never_born(nursery: Nursery) -> None
     assert child.wait(2) < 0
     assert child.pid is None
     assert not living(before, 0.0)
+
+
+def test_a_nursery_that_cannot_be_started_leaves_nothing_open(nursery: Nursery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine has no room for a process: that is told, and costs no descriptor however often it is tried."""
+
+    def no_room(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "no processes are left")
+
+    monkeypatch.setattr(subprocess, "Popen", no_room)
+    before = open_descriptors()
+    for _ in range(3):
+        with pytest.raises(BlockingIOError):
+            nursery.start(0)
+    assert open_descriptors() == before
 
 
 def test_children_outlive_their_nursery_and_are_still_watched() -> None:

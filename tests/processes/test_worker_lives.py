@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from batching import pool as pool_module
 from batching.cut import Cut
 from batching.errors import Unavailable, WorkerLost
 from batching.files import FileLock
@@ -195,6 +197,25 @@ def test_workers_end_when_their_parent_does(short_path: Path) -> None:
             engine.lifeline._writing = os.open(os.devnull, os.O_WRONLY)
 
     asyncio.run(main())
+
+
+def test_a_start_that_the_machine_refuses_is_tried_again(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No descriptors are left for a while: it counts as crashes in a row, each waited for longer and told, and then the worker is there."""
+
+    def no_descriptors(*_: object, **__: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    async def test(engine: Engine) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(pool_module.subprocess, "Popen", no_descriptors)
+            engine.kill()
+            await engine.until(lambda: engine.worker().crash_loops == 1)
+            assert engine.worker().reason == "worker 0 can't be started: Too many open files"
+            assert engine.pool.failed() is None
+        await engine.until(lambda: engine.worker().state == "ready")
+        await engine.right(some(1)[0])
+
+    run(Engine(short_path / "q", spec()), test)
 
 
 class Unkillable:

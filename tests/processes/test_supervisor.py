@@ -1,0 +1,71 @@
+"""The supervisor by itself, its pools imitated: what it does when something unforeseen happens, and in which order."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from batching.pool import WorkerSpec
+from service import model_files
+from service.settings_load import load_settings
+from service.supervisor import ModelPlan, Supervisor
+
+
+class Pools:
+    """Workers and HTTP processes that are ready at once; what is asked of them is noted in `told`."""
+
+    stopping = False
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def poll(self) -> None:
+        self.told.append("poll")
+
+    def running(self) -> bool:
+        return False
+
+    def send(self, number: int) -> None:
+        self.told.append(signal.Signals(number).name)
+
+    def stop(self, limit_s: float) -> None:
+        self.told.append("stop")
+
+    def kill(self) -> None:
+        self.told.append("kill")
+
+
+@pytest.fixture
+def pools() -> Pools:
+    return Pools()
+
+
+@pytest.fixture
+def supervisor(short_path: Path, pools: Pools) -> Iterator[Supervisor]:
+    """One whose children are imitated."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    settings = load_settings({}, {"port": "0", "model_name": "starter", "runtime_dir": str(short_path), "queue_tokens": "1024"})
+    found = Supervisor(settings, [ModelPlan(card=model_files.cards(settings)[0], workers=[WorkerSpec(factory="tests.fakes:make")])])
+    found._pools, found._http = [pools], pools  # type: ignore[list-item, assignment]
+    yield found
+    found._leave.close()
+    for number, handler in zip(numbers, before, strict=True):
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(("ready", "told"), [(True, ["SIGTERM", "kill", "stop"]), (False, ["kill", "stop"])])
+def test_an_unforeseen_error_ends_in_order(supervisor: Supervisor, pools: Pools, ready: bool, told: list[str]) -> None:
+    """Once callers were let in their requests are finished before all children end; before that there is nothing to wait for."""
+
+    def fail() -> None:
+        raise RuntimeError("unforeseen")
+
+    supervisor._said_ready = ready
+    pools.poll = fail  # type: ignore[method-assign]
+    with pytest.raises(RuntimeError, match="unforeseen"):
+        supervisor.run()
+    assert pools.told == told
