@@ -58,7 +58,7 @@ def prompted(facts: Facts) -> Family | None:
         family = CLASSIFIERS.get(found.name) if found else BY_TYPE.get(facts.model_type)
         if family is None:
             raise UnsupportedModel(ask_for_recipe(facts))
-        return with_labels(family, facts)
+        return complete(with_labels(family, facts), facts)
     if found is None:
         raise UnsupportedModel(ask_for_recipe(facts))
     return complete(found, facts)
@@ -67,7 +67,7 @@ def prompted(facts: Facts) -> Family | None:
 def as_told(family: Family, facts: Facts) -> Family:
     """A family that the operator named, in the form that fits the checkpoint's class."""
     if facts.architecture.endswith("ForSequenceClassification"):
-        return with_labels(CLASSIFIERS.get(family.name, family), facts)
+        family = with_labels(CLASSIFIERS.get(family.name, family), facts)
     return complete(family, facts)
 
 
@@ -104,8 +104,8 @@ def by_name(facts: Facts) -> Family | None:
 
 
 def complete(family: Family, facts: Facts) -> Family:
-    """Fill in what a family leaves to the checkpoint: the tokens of its score, mxbai's scale."""
-    if family.name == mxbai.FAMILY.name and facts.config.get("hidden_size") == mxbai.BASE_HIDDEN_SIZE:
+    """Fill in what a family leaves to the checkpoint: the tokens of its score, mxbai's shift, which its conversions share."""
+    if family.name in (mxbai.FAMILY.name, mxbai.CLASSIFIER.name) and facts.config.get("hidden_size") == mxbai.BASE_HIDDEN_SIZE:
         family = replace(family, shift=mxbai.BASE_SHIFT)
     if family.name == zerank.FAMILY.name and facts.is_named("zerank-1"):
         family = replace(family, instructed_text=None)

@@ -6,11 +6,14 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from msgspec.structs import replace
 
 from batching.errors import UnsupportedModel
 from batching.families import nemotron
+from batching.families.activate import activate
 from batching.families.base import Piece
 from batching.families.detect import detect
 from batching.families.encode import Encoder
@@ -161,6 +164,21 @@ def test_scales(shelf: Shelf, tmp_path: Path) -> None:
     assert detect(directory, "m").shift == 4.5
     edit_json(directory / "config_sentence_transformers.json", activation_fn="torch.nn.modules.activation.Sigmoid")
     assert (detect(directory, "m").activation, detect(directory, "m").shift) == ("sigmoid", 0.0)
+
+
+@pytest.mark.parametrize("labels", [{"0": "0", "1": "1"}, {"0": "LABEL_0"}])
+@pytest.mark.parametrize("recipe", [None, "mxbai-rerank-v2"])
+@pytest.mark.parametrize(("hidden", "estimated_max"), [(896, 9.0), (1536, 12.0)])
+def test_the_scale_of_converted_classifiers(
+    shelf: Shelf, tmp_path: Path, labels: dict[str, str], recipe: str | None, hidden: int, estimated_max: float
+) -> None:
+    """A conversion of either size, of one label or two, gives what mxbai_rerank_v2.py normalises to, whatever told its family."""
+    directory = tmp_path / "model"
+    shutil.copytree(shelf.path("mxbai_labels"), directory)
+    edit_json(directory / "config.json", id2label=labels, hidden_size=hidden)
+    raw = np.array([-3.0, 4.5, 11.0], np.float32)
+    reference = torch.sigmoid(torch.from_numpy(raw).double() - estimated_max / 2).numpy()
+    np.testing.assert_allclose(activate(raw, detect(directory, "m", recipe)), reference, rtol=1e-12)
 
 
 def test_score_tokens(shelf: Shelf, tmp_path: Path) -> None:
