@@ -139,6 +139,8 @@ async def serve(app: Litestar, settings: Settings, listener: socket.socket) -> N
     loop.add_signal_handler(signal.SIGTERM, stopping.set)
     loop.add_signal_handler(signal.SIGHUP, app.state.reload)
     loop.add_signal_handler(signal.SIGINT, lambda: None)  # a terminal's Ctrl-C reaches every process; the supervisor stops them in order
+    if settings.api_keys_file:
+        app.state.reload()  # a SIGHUP after the keys were read and before now was ignored
     running = asyncio.ensure_future(granian.serve())
     stop = asyncio.ensure_future(stopping.wait())
     await asyncio.wait((running, stop), return_when=asyncio.FIRST_COMPLETED)
@@ -156,7 +158,7 @@ async def serve(app: Litestar, settings: Settings, listener: socket.socket) -> N
 
 
 def heed_signals() -> None:
-    """Until the event loop takes them over: SIGTERM ends a process that serves nobody yet, with exit code 0; the others wait."""
+    """Until the event loop takes them over: SIGTERM ends a process that serves nobody yet, with exit code 0; others are ignored."""
 
     def end(number: int, frame: object) -> None:
         sys.exit(0)

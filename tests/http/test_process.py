@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from service import http_process
 from service.app import create_app
+from service.state import State
 from tests.http.fakes import FakeModel, settings
 
 PROBE = """
@@ -85,6 +91,24 @@ def test_a_caller_who_hangs_up_frees_the_queue() -> None:
     assert model.client.cancelled == 1
     assert model.client.reserved == 0
     assert sent[0]["status"] == 499
+
+
+def test_keys_that_change_during_a_start_are_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGHUP is not heard before the event loop runs: the keys are read again then, before the first request is."""
+    keys, known = tmp_path / "keys", []
+
+    class Granian:
+        async def serve(self) -> None:
+            known.extend(State.of(app).keys.names)
+
+    keys.write_text("old: revoked\n")
+    told = settings(api_keys_file=str(keys))
+    app = create_app(told, [FakeModel().served], 0)
+    keys.write_text("new: valid\n")
+    monkeypatch.setattr(http_process, "server", lambda *_: Granian())
+    with socket.socket() as listener, pytest.raises(RuntimeError, match="ended by itself"):
+        asyncio.run(http_process.serve(app, told, listener))
+    assert known == ["new"]
 
 
 def test_a_caller_who_stays_is_answered() -> None:
