@@ -9,17 +9,21 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import stat
 import sys
 from pathlib import Path
 
-from batching.errors import StartError
+from batching.errors import SettingError, StartError
 
 BACKLOG = 2048
+LONGEST_PATH = 107 if sys.platform == "linux" else 103
+"""Bytes of a Unix socket's path: sun_path without its end."""
 
 
 def listen(host: str, port: int, uds: str | None, processes: int) -> list[socket.socket]:
-    """One socket per HTTP process (the same one several times where it is shared). Raises StartError naming the address and the remedy."""
+    """One socket per HTTP process (the same one several times where it is shared).
+
+    Raises StartError naming the address and the remedy; SettingError where no later start could listen there either.
+    """
     if uds:
         return [_unix(Path(uds))] * processes
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -29,8 +33,8 @@ def listen(host: str, port: int, uds: str | None, processes: int) -> list[socket
         with _tcp(family, host, port, spread=False) as probe:  # sees other listeners, which a spread socket would silently join
             port = probe.getsockname()[1]
         return [_tcp(family, host, port, spread=True) for _ in range(processes)]
-    except OSError as error:
-        raise StartError(f"can't listen on {host}:{port}: {_reason(error)}") from error
+    except (OSError, TypeError) as error:  # the second for a host that IDNA can't encode
+        raise _tcp_error(host, port, error) from error
 
 
 def address(sockets: list[socket.socket], *, tls: bool) -> str:
@@ -58,7 +62,7 @@ def _tcp(family: socket.AddressFamily, host: str, port: int, *, spread: bool) ->
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         one.bind((host, port))
         one.listen(BACKLOG)
-    except OSError:
+    except (OSError, TypeError):
         one.close()
         raise
     one.setblocking(False)
@@ -66,17 +70,28 @@ def _tcp(family: socket.AddressFamily, host: str, port: int, *, spread: bool) ->
 
 
 def _unix(path: Path) -> socket.socket:
+    if size := max(0, len(os.fsencode(path)) - LONGEST_PATH):
+        raise SettingError(f"RERANKER_UDS={str(path)!r} is {size} bytes too long for a socket's path, which takes {LONGEST_PATH}")
     one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        if path.exists() and stat.S_ISSOCK(path.stat().st_mode) and not _answers(path):
+        if path.is_socket() and not _answers(path):
             path.unlink()
         one.bind(str(path))
         one.listen(BACKLOG)
     except OSError as error:
         one.close()
-        raise StartError(f"can't listen on {path}: {_reason(error)}") from error
+        raise _unix_error(path, error) from error
     one.setblocking(False)
     return one
+
+
+def _unix_error(path: Path, error: OSError) -> StartError:
+    told = f"can't listen on RERANKER_UDS={str(path)!r}"
+    if error.errno != errno.EADDRINUSE:
+        return SettingError(f"{told}: {path.parent} is no directory that we may write to ({error.strerror})")
+    if path.is_socket():
+        return StartError(f"{told}: it is in use; stop what listens there or set another RERANKER_UDS")
+    return SettingError(f"{told}: what is there is no socket, and is kept; remove it or set another path")
 
 
 def _answers(path: Path) -> bool:
@@ -85,9 +100,15 @@ def _answers(path: Path) -> bool:
         return probe.connect_ex(str(path)) == 0
 
 
-def _reason(error: OSError) -> str:
+def _tcp_error(host: str, port: int, error: OSError | TypeError) -> StartError:
+    told = f"can't listen on {host}:{port}"
+    if isinstance(error, TypeError) or (isinstance(error, socket.gaierror) and error.errno != socket.EAI_AGAIN):
+        reason = getattr(error, "strerror", None) or "not a host's name"
+        return SettingError(f"{told}: {reason}; set RERANKER_HOST to an address of this machine")
     if error.errno == errno.EADDRINUSE:
-        return "it is in use; stop what listens there or set RERANKER_PORT (or RERANKER_UDS)"
+        return StartError(f"{told}: it is in use; stop what listens there or set RERANKER_PORT (or RERANKER_UDS)")
     if error.errno in (errno.EACCES, errno.EPERM):
-        return "not permitted; ports below 1024 need a capability: set RERANKER_PORT"
-    return os.strerror(error.errno) if error.errno else str(error)
+        return StartError(f"{told}: not permitted; ports below 1024 need a capability: set RERANKER_PORT")
+    if error.errno == errno.EADDRNOTAVAIL:  # one that may come up later: no wrong setting, so that a service manager tries again
+        return StartError(f"{told}: this machine has no such address; set RERANKER_HOST to one that it has")
+    return StartError(f"{told}: {error.strerror or error}; set RERANKER_HOST or RERANKER_PORT")

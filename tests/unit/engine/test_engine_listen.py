@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import select
 import socket
 import sys
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from batching.errors import StartError
+from batching.errors import SettingError, StartError
 from service import listen
 
 
@@ -57,9 +59,44 @@ def test_two_services_on_one_port_are_refused() -> None:
 
 
 def test_an_address_that_is_not_ours_is_refused() -> None:
-    """One line with the address."""
-    with pytest.raises(StartError, match=r"can't listen on 192\.0\.2\.1:8000"):
+    """One line with the address and its setting; it may be there later, so the setting isn't wrong."""
+    with pytest.raises(
+        StartError, match=r"can't listen on 192\.0\.2\.1:8000: this machine has no such address; set RERANKER_HOST"
+    ) as refused:
         listen.listen("192.0.2.1", 8000, None, 1)
+    assert not isinstance(refused.value, SettingError)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), SettingError, "Name or service not known; set RERANKER_HOST"),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure"), StartError, "Temporary failure; set RERANKER_HOST"),
+        (
+            PermissionError(errno.EACCES, "Permission denied"),
+            StartError,
+            "not permitted; ports below 1024 need a capability: set RERANKER_PORT",
+        ),
+    ],
+)
+def test_a_host_is_refused_in_the_resolvers_words(
+    error: OSError, kind: type[StartError], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that is unknown is a wrong setting; a resolver that is not up yet is none."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(listen, "_tcp", refuse)
+    with pytest.raises(StartError, match=f"^can't listen on a.example:80: {words}") as refused:
+        listen.listen("a.example", 80, None, 1)
+    assert type(refused.value) is kind
+
+
+def test_a_host_that_is_no_name_is_refused() -> None:
+    """What can't even be asked for is a wrong setting."""
+    with pytest.raises(SettingError, match=r"can't listen on ä{64}:80: not a host's name; set RERANKER_HOST"):
+        listen.listen("ä" * 64, 80, None, 1)
 
 
 def test_ipv6() -> None:
@@ -107,8 +144,30 @@ def test_a_living_unix_socket_is_refused(short_path: Path) -> None:
 
 
 def test_a_file_in_the_way_is_kept(short_path: Path) -> None:
-    """What is no socket is not ours to remove."""
+    """What is no socket is not ours to remove, and nobody listens there."""
     (short_path / "file").write_text("precious")
-    with pytest.raises(StartError, match="in use"):
-        listen.listen("", 0, str(short_path / "file"), 1)
+    (short_path / "link").symlink_to(short_path / "gone")
+    for name in ("file", "link", "."):
+        with pytest.raises(SettingError, match=r"RERANKER_UDS='.*': what is there is no socket"):
+            listen.listen("", 0, str(short_path / name), 1)
     assert (short_path / "file").read_text() == "precious"
+
+
+def test_a_socket_that_has_no_place_is_refused(short_path: Path) -> None:
+    """No directory, a file for one, too long a path, or one that we may not write to: the setting is named with the reason."""
+    (short_path / "file").touch()
+    for path, words in (
+        (short_path / "none" / "s", r"/none is no directory that we may write to \(No such file or directory\)"),
+        (short_path / "file" / "s", r"/file is no directory that we may write to \(Not a directory\)"),
+        (short_path / ("x" * 200), r"bytes too long for a socket's path, which takes 10\d"),
+    ):
+        with pytest.raises(SettingError, match=rf"RERANKER_UDS='{path}'.*{words}"):
+            listen.listen("", 0, str(path), 1)
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
+def test_a_socket_in_a_directory_of_others_is_refused(short_path: Path) -> None:
+    """The directory is named, and no port."""
+    short_path.chmod(0o500)
+    with pytest.raises(SettingError, match=r"RERANKER_UDS='.*': .* is no directory that we may write to \(Permission denied\)"):
+        listen.listen("", 0, str(short_path / "s"), 1)
