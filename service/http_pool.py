@@ -26,8 +26,9 @@ STUCK_S = 30.0
 FRESH_S = 3.0
 """An event loop beats four times a second; one that was silent for this long is not relied upon."""
 LIVED_S = 5.0
-"""A process that lived this long did not crash in a row."""
-POLICY = Policy(max_backoff_s=10.0, max_crashes=5)
+"""A process that served this long did not crash in a row."""
+POLICY = Policy(max_backoff_s=10.0, max_crashes=5, load_limit_s=300.0)
+"""Until its event loop runs for the first time it may be opening large tokenizers from a slow disk."""
 
 
 @dataclass(slots=True)
@@ -46,9 +47,14 @@ class _Child:
         """When the process's event loop last said that it runs."""
         return float(self.arena.header["owner_beat"][0])
 
-    def silent_s(self, now: float, watched_s: float) -> float:
-        """How long nothing was heard of it while it was looked at."""
-        return min(now - max(self.started_at, self.beat), watched_s)
+    @property
+    def up_s(self) -> float:
+        """For how long its event loop is known to have served; 0 while it starts."""
+        return max(0.0, self.beat - self.started_at)
+
+    def is_stuck(self, now: float, watched_s: float) -> bool:
+        """Whether nothing was heard of it for too long while it was looked at. A start has a limit of its own."""
+        return min(now - self.started_at - self.up_s, watched_s) > (STUCK_S if self.up_s else POLICY.load_limit_s)
 
     def runs(self) -> bool:
         return self.process is not None and self.process.poll() is None
@@ -97,11 +103,11 @@ class HttpPool:
             if child.process is None:
                 if not self.stopping and now - child.ended_at >= backoff_s(child.crashes, POLICY):
                     self._spawn(child, now)
-            elif not child.stuck and child.silent_s(now, watched_s) > STUCK_S:
+            elif not child.stuck and child.is_stuck(now, watched_s):
                 log.error("HTTP process %d is stuck; killing it", child.index)
                 child.stuck = True
                 child.process.kill()
-            elif child.crashes and child.beat - child.started_at > LIVED_S:
+            elif child.crashes and child.up_s > LIVED_S:
                 child.crashes = 0
                 self.table.looping(child.index, False)
 
@@ -126,9 +132,11 @@ class HttpPool:
         if child.process is None or self.stopping:
             return
         code, child.process = child.process.wait(), None
-        if now - child.started_at > LIVED_S:
+        if child.up_s > LIVED_S:
             child.crashes = 0
         reason = f"HTTP process {child.index} ended with {exit_words(code)}"
+        if child.stuck and not child.up_s:  # the next one will hardly do better, and would take as long to tell
+            child.crashes, reason = POLICY.max_crashes, f"HTTP process {child.index} did not start within {POLICY.load_limit_s:g} s"
         log.error("%s; %s", reason, self._drop(child))
         self._crashed(child, cause_of(code, stuck=child.stuck), reason, now)
 
@@ -168,7 +176,7 @@ class HttpPool:
 
     def all_beating(self) -> bool:
         """Whether every process's event loop has run since it was started."""
-        return all(child.process and child.beat > child.started_at for child in self._children)
+        return all(child.process and child.up_s for child in self._children)
 
     def beating(self, fresh_s: float = FRESH_S) -> int:
         """How many processes' event loops have run within `fresh_s`."""

@@ -30,7 +30,7 @@ from service.processes import EXIT_CANNOT_START, Cause, ProcessView
 from tests.fakes import sequences
 from tests.processes.service import Service, ask, asked, scorers
 
-BEATS = "import sys, time; sys.path[:0] = {path!r}; from batching.arena import Arena; arena = Arena(__import__('pathlib').Path(sys.argv[1]) / '0' / 'arena.0')\nwhile True: arena.header['owner_beat'][0] = time.monotonic(); time.sleep(0.1)"
+BEATS = "import sys, time; sys.path[:0] = {path!r}; from batching.arena import Arena; arena = Arena(__import__('pathlib').Path(sys.argv[1]) / '0' / 'arena.0')\nwhile True: arena.header['owner_beat'][0] = time.monotonic(); time.sleep({pause_s})"
 PROGRAMS = {"sleep": "import time; time.sleep(60)", "crash": "raise SystemExit(7)"}
 
 
@@ -59,7 +59,7 @@ class Site:
 
 @pytest.fixture
 def site(short_path: Path, request: pytest.FixtureRequest) -> Iterator[Site]:
-    program = PROGRAMS.get(request.param, BEATS.format(path=sys.path))
+    program = PROGRAMS.get(request.param, BEATS.format(path=sys.path, pause_s=60 if request.param == "beats once" else 0.1))
     found = Site(short_path, program)
     yield found
     found.pool.kill()
@@ -143,6 +143,34 @@ def test_what_cannot_be_dropped_now_is_left_to_the_successor(site: Site, monkeyp
     site.until(lambda: site.view.restarts[Cause.CRASH] >= 1)
 
 
+@pytest.mark.parametrize("site", ["sleep"], indirect=True)
+def test_a_start_that_hangs_is_told(site: Site) -> None:
+    """It has longer than one that served before, since it may be opening large tokenizers; then it is killed, and told at once."""
+    began = now = time.monotonic()
+    child = site.pool._children[0]
+    while not child.stuck:
+        site.pool.poll(now)
+        now += 1.0
+    assert now - began > POLICY.load_limit_s > STUCK_S
+    site.until(lambda: site.view.restarts[Cause.STUCK] == 1)
+    assert (site.view.looping, site.view.crash_loops) == (True, 1)
+    assert site.pool.failed() == "HTTP process 0 did not start within 300 s"
+
+
+@pytest.mark.parametrize("site", ["beats once"], indirect=True)
+def test_hanging_soon_after_the_start_is_a_loop_as_well(site: Site) -> None:
+    """A process that is killed as stuck counts by how long it served, not by how long it took to notice."""
+    child = site.pool._children[0]
+    for crashes in range(1, 4):
+        site.until(site.pool.all_beating)
+        now = time.monotonic()
+        for second in range(int(STUCK_S) + 2):
+            site.pool.poll(now + second)
+        site.until(lambda crashes=crashes: site.view.restarts[Cause.STUCK] == crashes)  # type: ignore[misc]
+        assert child.crashes == crashes
+        child.ended_at = 0.0
+
+
 @pytest.mark.parametrize("site", ["beats"], indirect=True)
 def test_a_process_that_lives_ends_the_loop(site: Site) -> None:
     """Once it has run for some seconds the loop is over, and the next crash is the first again."""
@@ -155,9 +183,10 @@ def test_a_process_that_lives_ends_the_loop(site: Site) -> None:
     assert child.crashes == 0
 
 
-@pytest.mark.parametrize("site", ["sleep"], indirect=True)
+@pytest.mark.parametrize("site", ["beats once"], indirect=True)
 def test_a_machine_that_slept_costs_no_process(site: Site) -> None:
     """Silence counts only while somebody looked: after a gap of any length there is no kill, after STUCK_S of looking there is."""
+    site.until(site.pool.all_beating)
     now = time.monotonic()
     site.pool.poll(now)
     pid = site.pool._children[0].process.pid
