@@ -121,6 +121,8 @@ class Vocabulary:
         plain = self._plain
         if plain is None:
             return _encode(self.tokenizer, texts)
+        if all(map(plain.reads, texts)):
+            return _encode(plain.tokenizer, [*map(plain.normalized, texts)])
         found: list[list[int]] = [[]] * len(texts)
         kinds = [plain.reads(text) for text in texts]
         for tokenizer, wanted in ((plain.tokenizer, True), (self.tokenizer, False)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,9 @@ LED = frozenset(
 )
 """Patterns that cut text before byte pairs are merged, Qwen's and Llama 3's: a single space begins a token, as it does in GPT-2's own."""
 
+MARKS = re.compile(r"[!-/:-@\[-`{-~]|[^!-/:-@\[-`{-~]+")
+"""ASCII's punctuation, and what stands between."""
+
 BLOCKS = "\u00a0-\u024f\u0370-\u0482\u048a-\u052f\u2010-\u2027\u2030-\u205e\u20a0-\u20c0\u2100-\u214f"
 """Latin, Greek, Cyrillic, typographic signs and currencies: characters that join no character before them."""
 CHARACTERS = [*ASCII, *(chr(code) for first, last in re.findall("(.)-(.)", BLOCKS) for code in range(ord(first), ord(last) + 1))]
@@ -48,7 +52,8 @@ SPACES = [one for one in CHARACTERS if one.isspace()]
 
 def open_words(spec: dict[str, Any], whole: Read, read: Read) -> Words | None:
     """Words of the tokenizer that `spec` describes and `whole` reads with; `read` gives the same, faster. None: it is of no known kind."""
-    words = Words.of(whole, read) if _all_apart(spec) else LedWords(read) if _all_led(spec) else None
+    kind = MarkedWords if _cuts_marks(spec) else Words
+    words = kind.of(whole, read) if _all_apart(spec) else LedWords(read) if _all_led(spec) else None
     return words if words is not None and words.proves(whole) else None
 
 
@@ -113,22 +118,37 @@ class Words:
         """What is read for a word."""
         return word
 
+    def _parts(self, word: str) -> list[str]:
+        """Words that a word is read as, one after the other."""
+        return [word]
+
     def _met(self, words: list[str]) -> dict[str, bytes]:
         """Ids of all these words, and maybe others; keeps those it had not met, unless one is a long one."""
         with self._lock:
             if self._young_bytes > MOST_BYTES // 2:
                 self._old, self._young, self._young_bytes = self._young, {}, 0
             young, old = self._young, self._old
-        missing = [word for word in dict.fromkeys(words) if word not in young]
+        missing = set(words).difference(young)
         found = {word: old[word] for word in missing if word in old}
-        new = [word for word in missing if word not in found]
-        found.update(zip(new, map(_packed, self._read([*map(self._text, new)])), strict=True))
-        if any(len(word) > LONGEST_WORD for word in new):
+        parts = {word: self._parts(word) for word in missing.difference(found)}
+        unread = [*set(chain.from_iterable(parts.values())).difference(young, found)]
+        found.update(zip(unread, map(_packed, self._read([*map(self._text, unread)])), strict=True))
+        for word, several in parts.items():
+            if word not in found:
+                found[word] = b"".join(found[part] if part in found else young[part] for part in several)
+        if any(len(word) > LONGEST_WORD for word in parts):
             return {**{word: young[word] for word in words if word in young}, **found}
         young.update(found)
         with self._lock:
             self._young_bytes += sum(ENTRY_BYTES + len(word) + len(ids) for word, ids in found.items())
         return young
+
+
+class MarkedWords(Words):
+    """Reads text in which each ASCII punctuation mark is a word, too, wherever it stands: a word met with a new mark on it is known."""
+
+    def _parts(self, word: str) -> list[str]:
+        return MARKS.findall(word)
 
 
 class LedWords(Words):
@@ -171,6 +191,11 @@ def _all_apart(spec: dict[str, Any]) -> bool:
     cutting = steps(spec.get("pre_tokenizer"), "pretokenizers")
     known = all(step["type"] in APART | HARMLESS and _marks_all(step) for step in cutting)
     return normal and within and known and any(step["type"] in APART for step in cutting)
+
+
+def _cuts_marks(spec: dict[str, Any]) -> bool:
+    """Whether punctuation marks stand by themselves."""
+    return [step["type"] for step in steps(spec.get("pre_tokenizer"), "pretokenizers")] == ["BertPreTokenizer"]
 
 
 def _marks_all(step: dict[str, Any]) -> bool:
