@@ -82,7 +82,10 @@ class Daemon:
 
     def start(self, arguments: Sequence[str], limit_s: float, environ: Mapping[str, str]) -> Started:
         """Run `rerankd serve ARGUMENTS` in the background and return once it is ready. Times in seconds."""
-        descriptor = os.open(self.state_file, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            descriptor = os.open(self.state_file, os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise StartError(f"{self.state_file} can't be written to ({error.strerror}); give --directory") from error
         try:
             if not _lock(descriptor):
                 raise StartError(f"instance {self.name!r} is running already; use restart, or another --name")

@@ -74,8 +74,12 @@ def starter() -> Path:
 
 
 def copy_starter(directory: Path) -> Path:
-    """Copy the starter model's files into a directory of their own."""
-    shutil.copytree(starter(), directory, dirs_exist_ok=True)
+    """Copy the starter model's files into a directory of their own. Raises StartError where they can't be written."""
+    try:
+        shutil.copytree(starter(), directory, dirs_exist_ok=True)
+    except OSError as error:  # shutil's own has the reason of each file
+        reason = error.strerror or error.args[0][0][2]
+        raise StartError(f"the starter model can't be copied to {directory} ({reason}); give another directory") from error
     return directory
 
 

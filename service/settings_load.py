@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import io
 import ipaddress
 import re
 from collections.abc import Iterator, Mapping
@@ -41,12 +42,23 @@ def load_settings(
 
 
 def read_dotenv(path: Path) -> dict[str, str | None]:
-    """Return the pairs of a `.env` file, none where there is no such file."""
-    if not path.is_file():
-        return {}
-    from dotenv import dotenv_values  # costs start-up time that most starts don't need
+    """Return the pairs of a `.env` file as they stand, none where there is no such file. Raises SettingError that names file and line."""
+    try:
+        if not path.is_file():
+            return {}
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise SettingError(f"{path} cannot be read: {reason}") from None
+    from dotenv.parser import parse_stream  # costs start-up time that most starts don't need
 
-    return dotenv_values(path, interpolate=False)
+    found = list(parse_stream(io.StringIO(text)))
+    for binding in found:
+        if binding.error:  # going on without it would serve with a default
+            told = binding.original.string
+            line = binding.original.line + told[: len(told) - len(told.lstrip())].count("\n")
+            raise SettingError(f"{path}, line {line}: it takes NAME=value, with a closing quote where there is an opening one")
+    return {binding.key: binding.value for binding in found if binding.key is not None}
 
 
 def unknown_variables(environ: Mapping[str, str], dotenv: Mapping[str, str | None] | None = None) -> list[str]:

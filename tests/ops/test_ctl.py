@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batching.errors import SettingError
+from batching.errors import SettingError, StartError
 from service import probe
 from service.commands.top import own_address
 from service.daemon import Daemon
@@ -75,6 +75,13 @@ def test_a_service_that_can_not_start_is_told_in_one_line(rerankd: Run) -> None:
     assert len(failed.stderr.splitlines()) == 1
     assert "99999999" in failed.stderr
     assert rerankd("ctl", "status").returncode == 1
+
+
+def test_a_directory_that_can_not_be_written_to_is_told(tmp_path: Path) -> None:
+    """With the way out; what lies there under the state file's name is no file."""
+    (tmp_path / "default.json").mkdir()
+    with pytest.raises(StartError, match=r"default\.json can't be written to \(Is a directory\); give --directory"):
+        Daemon(tmp_path, "default").start([], 1.0, {})
 
 
 def test_a_state_file_of_a_dead_service_is_not_believed(tmp_path: Path) -> None:

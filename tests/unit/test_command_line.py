@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from batching.errors import SettingError
+from batching.errors import SettingError, StartError
 from ops.readme import README
 from service import model_files
 from service.settings_load import load_settings
@@ -81,6 +81,16 @@ def test_models_are_found_where_they_are(tmp_path: Path) -> None:
     assert model_files.locate("org/some-model", "", settings) == kept
     with pytest.raises(SettingError, match="no such directory"):
         model_files.locate("x", str(tmp_path / "none"), settings)
+
+
+def test_a_place_that_the_starter_can_not_be_copied_to_is_told(tmp_path: Path) -> None:
+    """Below a file, and where a file of the model can't be: one line with the directory and the reason."""
+    (tmp_path / "file").touch()
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "config.json").symlink_to(tmp_path / "gone" / "config.json")
+    for place, reason in ((tmp_path / "file" / "x", "Not a directory"), (tmp_path / "there", "No such file")):
+        with pytest.raises(StartError, match=rf"^the starter model can't be copied to {place} \(.*{reason}.*\); give another directory$"):
+            model_files.copy_starter(place)
 
 
 def test_score_ranks_in_the_terminal(short_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import string
 from pathlib import Path
 
@@ -139,6 +140,33 @@ def test_dotenv_is_read_without_interpolation(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("RERANKER_PORT=81\nRERANKER_API_KEY='a$b'\n")
     assert read_dotenv(tmp_path / ".env") == {"RERANKER_PORT": "81", "RERANKER_API_KEY": "a$b"}
     assert read_dotenv(tmp_path / "none") == {}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"RERANKER_PORT=81\n\n# more\n\nRERANKER HOST 0.0.0.0\n", ", line 5: it takes NAME=value"),
+        (b"RERANKER_API_KEY='a\nRERANKER_PORT=81\n", ", line 1: it takes NAME=value"),
+        (b"RERANKER_API_KEY=\xff\n", " cannot be read: not UTF-8 text"),
+    ],
+)
+def test_a_dotenv_that_can_not_be_read_is_refused(content: bytes, words: str, tmp_path: Path) -> None:
+    """Going on without a line of it would serve with a default: the file is named, with the line, whose text may be a key."""
+    (tmp_path / ".env").write_bytes(content)
+    with pytest.raises(SettingError, match=f"^{tmp_path}/.env{words}"):
+        read_dotenv(tmp_path / ".env")
+
+
+def test_a_dotenv_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is there and may not be read is not passed over."""
+
+    def refuse(*_: object, **__: object) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    (tmp_path / ".env").touch()
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(SettingError, match=r"\.env cannot be read: Permission denied"):
+        read_dotenv(tmp_path / ".env")
 
 
 def test_fp16_is_for_gpus_and_weaker_than_dtype() -> None:
