@@ -76,7 +76,7 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     layout: tuple[Piece, ...]
     query_layout: tuple[Piece, ...] = ()
     query_text: str = "{query}"
-    """What the slot `{query}` becomes when no instruction is given."""
+    """What the slot `{query}` becomes when there is no instruction, given or default."""
     instructed_text: str | None = None
     """What the slot `{query}` becomes with an instruction, where the family has no slot of its own for one."""
     instruction_text: str = "{instruction}"

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from batching.errors import UnsupportedModel
 from batching.families.base import Activation, Family
 from batching.families.card import ModelCard
 from batching.families.checkpoint import reading, revision
 from batching.families.facts import Facts, count_labels, read_facts
 from batching.families.rules import choose
+from batching.families.rules_pooled import default_prompt
+from batching.families.slots import escaped
 
 ACTIVATIONS: dict[str, Activation] = {"Sigmoid": "sigmoid", "Identity": "identity", "Softmax": "softmax"}
 """Classes that a checkpoint's files may name, by the last part of their path; anything else is code that is not run."""
@@ -36,7 +40,7 @@ def detect(path: Path, name: str, recipe: str | None = None) -> ModelCard:
 
 def _detect(path: Path, name: str, recipe: str | None) -> ModelCard:
     facts = read_facts(path, name)
-    family = choose(facts, recipe)
+    family = with_prompt(choose(facts, recipe), facts)
     check_head(facts, family)
     activation, scale, shift = choose_activation(facts, family)
     longest = find_max_length(facts, family)
@@ -60,6 +64,18 @@ def _detect(path: Path, name: str, recipe: str | None) -> ModelCard:
         revision=revision(facts.folder, facts.weights, facts.config),
         weights_bytes=facts.weights.total_bytes,
     )
+
+
+def with_prompt(family: Family, facts: Facts) -> Family:
+    """`family` with the prompt that sentence_transformers.CrossEncoder sets before every query: its default one.
+
+    Where the layout is a template (its Transformer then reads messages) the prompt is the system's message, which is the instruction.
+    CrossEncoder reads config_sentence_transformers.json only beside a modules.json.
+    """
+    prompt = default_prompt(facts) if facts.modules and family.unit == "pair" else ""
+    if not prompt:
+        return family
+    return replace(family, query_text=f"{escaped(prompt)}{{query}}") if family.native_pair else replace(family, default_instruction=prompt)
 
 
 def check_head(facts: Facts, family: Family) -> None:

@@ -6,16 +6,14 @@ documents of a request, once per request.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from batching.errors import UnsupportedModel
 from batching.families.base import Family, Piece
+from batching.families.slots import SLOT, render
 from batching.families.vocabulary import Vocabulary
-
-SLOT = re.compile(r"(\{query\}|\{document\}|\{instruction\}|\{count\}|\{number\})")
 
 JOINT_PROBES = (
     "Paris is big", " led by a space", "  two", "\nline", "\r\n\r\n", "\t", "42", "(round)", "...", "?!", "'s", "é", "\u0301", "京都",
@@ -98,14 +96,9 @@ def fill(family: Family, query: str, instruction: str | None) -> dict[str, str]:
     """What stands in the slots of a request."""
     query = query.strip() if family.strip else query
     given = instruction or family.default_instruction or ""
-    text = family.instructed_text if instruction and family.instructed_text else family.query_text
+    text = family.instructed_text if given and family.instructed_text else family.query_text
     wrapped = render(family.instruction_text, {"{instruction}": given}) if given else ""
     return {"{query}": render(text, {"{query}": query, "{instruction}": given}), "{instruction}": wrapped}
-
-
-def render(text: str, slots: dict[str, str]) -> str:
-    """Fill the slots of `text` in one pass, so that a slot's name in a user's text stays text."""
-    return "".join(slots.get(part, part) for part in SLOT.split(text))
 
 
 def grow_together(first: Piece, second: Piece, vocabulary: Vocabulary) -> bool:
@@ -142,7 +135,7 @@ def splits_safely(pieces: Sequence[Piece], vocabulary: Vocabulary) -> bool:
 def check_native_pair(family: Family, vocabulary: Vocabulary) -> None:
     """Hold the family's layout against the tokenizer's own pair template; raises UnsupportedModel when they differ."""
     frame = Layout(family, family.layout, vocabulary).frame("a", None)
-    ids, types = vocabulary.pair("a", "b")
+    ids, types = vocabulary.pair(fill(family, "a", None)["{query}"], "b")
     ours = frame.head + vocabulary.ids(["b"])[0] + frame.tail
     split = len(frame.head)
     if ours != ids or (family.token_types and types != [0] * split + [1] * (len(ids) - split)):

@@ -19,7 +19,8 @@ from batching.errors import InvalidRequest
 from batching.families.base import Family
 from batching.families.bodies import LIMIT_SETTING, Room, tokenize_bodies
 from batching.families.cut import first_tokens
-from batching.families.layout import fill, render
+from batching.families.layout import fill
+from batching.families.slots import render
 from batching.families.vocabulary import Vocabulary
 from batching.types import Int32s, Sequences
 

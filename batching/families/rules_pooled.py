@@ -12,6 +12,7 @@ from batching.families import bi_encoder, colbert, modernbert
 from batching.families.base import Family, Piece, Read
 from batching.families.checkpoint import read_json
 from batching.families.facts import Facts
+from batching.families.slots import escaped
 
 POOLINGS: dict[str, Read] = {"cls": "first", "mean": "mean", "lasttoken": "last"}
 """sentence-transformers' pooling modes that are served, and the rows that they read."""
@@ -35,7 +36,9 @@ def module_chain(facts: Facts) -> Family | None:
     if last.get("out_features") != 1:
         raise UnsupportedModel(f"{facts.root} ends in {last.get('out_features')} numbers where a reranker ends in 1; use a reranker")
     return replace(
-        modernbert.CHAIN, read=read_pooling(facts), token_types="token_type_ids" in (facts.tokenizer.get("model_input_names") or ())
+        modernbert.CHAIN,
+        read=read_pooling(facts, default_prompt(facts)),
+        token_types="token_type_ids" in (facts.tokenizer.get("model_input_names") or ()),
     )
 
 
@@ -89,16 +92,16 @@ def sentence_encoder(facts: Facts) -> Family | None:
     dot = similarity == "dot" and "Normalize" not in facts.kinds
     return replace(
         bi_encoder.FAMILY,
-        layout=(Piece(f"{document}{{document}}"),),
-        query_layout=(Piece(f"{query}{{query}}"),),
-        read=read_pooling(facts),
+        layout=(Piece(f"{escaped(document)}{{document}}"),),
+        query_layout=(Piece(f"{escaped(query)}{{query}}"),),
+        read=read_pooling(facts, query, document),
         head="dot" if dot else "cosine",
         activation="identity" if dot else "cosine",
     )
 
 
-def read_pooling(facts: Facts) -> Read:
-    """The rows that the Pooling module reads; raises UnsupportedModel for modes that are not served."""
+def read_pooling(facts: Facts, *prompts: str) -> Read:
+    """The rows that the Pooling module reads of text behind `prompts`; raises UnsupportedModel for modes that are not served."""
     config = facts.module("Pooling")
     mode = config.get("pooling_mode")
     if mode is None:
@@ -107,7 +110,7 @@ def read_pooling(facts: Facts) -> Read:
     modes = [mode] if isinstance(mode, str) else list(mode)
     if len(modes) != 1 or modes[0] not in POOLINGS:
         raise UnsupportedModel(f"{facts.root} pools by {', '.join(modes)} (1_Pooling/config.json); supported: {', '.join(POOLINGS)}")
-    if config.get("include_prompt") is False and any(read_prompts(facts)):
+    if config.get("include_prompt") is False and any(prompts):
         raise UnsupportedModel(f"{facts.root} leaves its prompt out of the pooling (include_prompt false), which is not supported")
     return POOLINGS[modes[0]]
 
@@ -115,9 +118,14 @@ def read_pooling(facts: Facts) -> Read:
 def read_prompts(facts: Facts) -> tuple[str, str]:
     """The prompts before a query and a document, as sentence-transformers' encode_query and encode_document choose them."""
     prompts = {name: str(text) for name, text in (facts.sentence.get("prompts") or {}).items() if text}
-    default = prompts.get(facts.sentence.get("default_prompt_name") or "", "")
+    default = default_prompt(facts)
     document = next((prompts[name] for name in ("document", "passage", "corpus") if name in prompts), default)
     return prompts.get("query", default), document
+
+
+def default_prompt(facts: Facts) -> str:
+    """The prompt that default_prompt_name names, "" where there is none."""
+    return str((facts.sentence.get("prompts") or {}).get(facts.sentence.get("default_prompt_name")) or "")
 
 
 def marked(prefix: str, slot: str, facts: Facts) -> tuple[Piece, ...]:
@@ -125,7 +133,7 @@ def marked(prefix: str, slot: str, facts: Facts) -> tuple[Piece, ...]:
     for name in (prefix, prefix.strip()):
         if name and name in facts.tokens:
             return (Piece(token=name), Piece(slot))
-    return (Piece(f"{prefix}{slot}"),)
+    return (Piece(f"{escaped(prefix)}{slot}"),)
 
 
 def read_skipped(facts: Facts, *, punctuation: bool) -> list[str]:
