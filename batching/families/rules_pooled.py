@@ -116,11 +116,14 @@ def read_pooling(facts: Facts, *prompts: str) -> Read:
 
 
 def read_prompts(facts: Facts) -> tuple[str, str]:
-    """The prompts before a query and a document, as sentence-transformers' encode_query and encode_document choose them."""
-    prompts = {name: str(text) for name, text in (facts.sentence.get("prompts") or {}).items() if text}
-    default = default_prompt(facts)
-    document = next((prompts[name] for name in ("document", "passage", "corpus") if name in prompts), default)
-    return prompts.get("query", default), document
+    """The prompts before a query and a document, as sentence-transformers' encode_query and encode_document choose them.
+
+    Both are there, empty, where the files name none, so the default prompt never stands in. Files of before encode_document name the
+    document's "passage" (the e5 models) or "corpus", which the empty one hides from it; it is read here, as these models were trained so.
+    """
+    prompts = {name: str(text or "") for name, text in (facts.sentence.get("prompts") or {}).items()}
+    document = next((prompts[name] for name in ("document", "passage", "corpus") if name in prompts), "")
+    return prompts.get("query", ""), document
 
 
 def default_prompt(facts: Facts) -> str:

@@ -58,6 +58,13 @@ def templated_qwen3(directory: Path) -> Path:
     return directory
 
 
+def unmarked_colbert(directory: Path) -> Path:
+    """Late interaction without PyLate's markers."""
+    checkpoints.modern_colbert(directory)
+    edit_json(directory / "config_sentence_transformers.json", query_prefix=..., document_prefix=...)
+    return directory
+
+
 @pytest.mark.parametrize("make", [saved_bert, checkpoints.ettin, templated_qwen3])
 @pytest.mark.parametrize("prompt", ["Is this about potassium? ", ODD, ""])
 def test_the_default_prompt_of_a_cross_encoder(tmp_path: Path, make: Callable[[Path], Path], prompt: str) -> None:
@@ -75,4 +82,41 @@ def test_a_pair_encoder_without_modules_has_no_prompts(tmp_path: Path) -> None:
     directory = checkpoints.bert(tmp_path / "m")
     edit_json(directory / "config_sentence_transformers.json", prompts={"web": "a prompt: "}, default_prompt_name="web")
     want = references.cross_encoder(directory, QUERY, DOCUMENTS)
+    np.testing.assert_allclose(score(directory), want, atol=FLOAT32 * scale(want), rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("make", "reference"), [(checkpoints.bi_encoder, references.sentence_encoder), (unmarked_colbert, references.late_interaction)]
+)
+@pytest.mark.parametrize(
+    ("prompts", "default"),
+    [
+        ({"query": "query: ", "document": ""}, "query"),
+        ({"query": "", "document": "text: "}, "document"),
+        ({"query": None, "document": None, "x": "prefix: "}, "x"),
+        ({"query": "query: "}, "query"),
+        ({"x": "prefix: "}, "x"),
+        ({"query": "query: ", "passage": "passage: ", "document": ""}, None),
+        ({"query": "find {document} of {query}: ", "document": "{count} {instruction}: "}, None),
+    ],
+)
+def test_prompts_of_text_that_is_read_alone(
+    tmp_path: Path,
+    make: Callable[[Path], Path],
+    reference: Callable[..., references.Raw],
+    prompts: dict[str, str | None],
+    default: str | None,
+) -> None:
+    """An empty or absent prompt of the query's or the document's own keeps the default one away."""
+    directory = make(tmp_path / "m")
+    edit_json(directory / "config_sentence_transformers.json", prompts=prompts, default_prompt_name=default)
+    want = reference(directory, QUERY, DOCUMENTS)
+    np.testing.assert_allclose(score(directory), want, atol=FLOAT32 * scale(want), rtol=0)
+
+
+def test_a_passage_prompt_is_the_documents(tmp_path: Path) -> None:
+    """Files of before encode_document call it "passage": here it is read as if it were called "document"."""
+    directory = checkpoints.bi_encoder(tmp_path / "m", prompts={"query": "query: ", "document": "passage: "})
+    want = references.sentence_encoder(directory, QUERY, DOCUMENTS)
+    edit_json(directory / "config_sentence_transformers.json", prompts={"query": "query: ", "passage": "passage: "})
     np.testing.assert_allclose(score(directory), want, atol=FLOAT32 * scale(want), rtol=0)
