@@ -59,7 +59,7 @@ async def metrics(request: AnyRequest) -> Response[bytes]:
     if state.settings.metrics_auth:
         state.keys.admit(exchange.headers)
     page, media_type = state.metrics.page(exchange.headers.get("accept", ""))
-    return Response(page, media_type=media_type)
+    return Response(page, media_type=media_type, headers={"content-type": media_type})  # whole: of a text, the charset would be said twice
 
 
 HANDLERS = [health_, live, ready, nim_live, nim_ready, metrics]

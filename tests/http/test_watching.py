@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from batching.calibrate import Point
+from service import exposition
 from service.logs import JsonLines, PlainLines
 from tests.http.conftest import Client, Start
 from tests.http.fakes import FakeModel, worker
@@ -113,6 +114,15 @@ def test_every_series_is_there_at_zero(client: Client) -> None:
     assert set(counters.values()) == {0.0}
     assert after['rerankd_request_duration_seconds_count{model="org/fake-model"}'] == 1.0
     assert after['rerankd_pairs_total{model="org/fake-model"}'] == 1.0
+
+
+@pytest.mark.parametrize("accept", ["", "text/plain;version=1.0.0;escaping=underscores", "application/openmetrics-text;version=1.0.0"])
+def test_the_page_names_its_format_once(client: Client, accept: str) -> None:
+    """Whole and as Prometheus' library words it, with one version and one charset, for GET and HEAD."""
+    for method in ("GET", "HEAD"):
+        (kind,) = client.request(method, "/metrics", headers={"Accept": accept}).headers.get_list("content-type")
+        assert kind == exposition.media_type(accept)
+        assert kind.count("charset=utf-8") == kind.count("version=") == 1
 
 
 def test_names_and_units_are_as_prometheus_wants(client: Client) -> None:
