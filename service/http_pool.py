@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 import subprocess
 import sys
@@ -169,6 +170,13 @@ class HttpPool:
         for child in self._children:
             if child.process and child.runs():
                 child.process.send_signal(number)
+
+    def drain(self) -> None:
+        """Tell every process to finish what is in flight and to end; nobody is born any more, so the nursery lets go of the listeners."""
+        self.stopping = True
+        self.send(signal.SIGTERM)
+        if self._nursery is not None:
+            self._nursery.close()
 
     def running(self) -> bool:
         """Whether any process lives."""

@@ -99,14 +99,15 @@ def build(directory: Path, index: int, plan: ServicePlan, models: Sequence[Serve
 
 
 def server(app: Any, settings: Settings, listener: socket.socket, header_timeout_s: float = HEADER_TIMEOUT_S) -> Any:
-    """Granian, embedded, on a socket that somebody else bound."""
+    """Granian, embedded, on a socket that somebody else bound; it takes the socket over, and closes it when it stops."""
     from granian._granian import SocketHolder  # the public modules only make sockets of their own
     from granian.constants import HTTPModes, Interfaces, SSLProtocols
     from granian.http import HTTP1Settings
     from granian.server.embed import Server
 
     make_holder: Any = SocketHolder
-    holder: Any = make_holder(listener.fileno(), listener.family == socket.AF_UNIX, BACKLOG)
+    is_unix = listener.family == socket.AF_UNIX
+    holder: Any = make_holder(listener.detach(), is_unix, BACKLOG)
 
     class Inherited(Server):
         """Granian's embedded server listens for itself; ours is told where."""

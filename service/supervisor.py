@@ -54,7 +54,8 @@ class Supervisor:
         self._reporter = Reporter(self._notifier)
         self._said_ready = False
         with contextlib.ExitStack() as undo:
-            self._sockets = self._listen(undo)
+            self._listening = undo.enter_context(contextlib.ExitStack())
+            self._sockets = self._listen()
             self.address = listen.address(self._sockets, tls=bool(settings.tls_cert))
             self._runtime = RuntimeDir(base(dict(os.environ), settings.runtime_dir), instance_name(settings, self.address))
             undo.callback(self._runtime.remove)
@@ -69,13 +70,13 @@ class Supervisor:
             self._leave = undo.pop_all()
             """What was made, in its order: undone from its end, whatever of it fails."""
 
-    def _listen(self, undo: contextlib.ExitStack) -> list[socket.socket]:
+    def _listen(self) -> list[socket.socket]:
         settings = self._settings
         inherited = activation.inherited(os.environ, settings.workers)
         self._callers_wait = bool(inherited)
         """On a socket that outlives us callers wait in its queue until the models are warm, instead of being told 503."""
         sockets = inherited or listen.listen(settings.host, settings.port, settings.uds, settings.workers)
-        undo.callback(listen.close, sockets, None if inherited else settings.uds)
+        self._listening.callback(listen.close, sockets, None if inherited else settings.uds)
         return sockets
 
     def _make_pool(self, index: int, model: ModelPlan, models: int) -> Pool:
@@ -197,14 +198,17 @@ class Supervisor:
     def _drain(self) -> None:
         """HTTP processes first: they turn readiness false, finish what is in flight and end; the workers serve them meanwhile.
 
-        A second signal ends the wait at once.
+        After the grace they stop listening, and so must we: connections would wait at sockets of ours for nobody. Sockets that we inherited
+        stay open for our successor all the same, by whoever made them. A second signal ends the wait at once.
         """
         log.info("draining")
         self._notifier.stopping()
-        self._http.stopping = True
-        self._http.send(signal.SIGTERM)
-        until = time.monotonic() + self._settings.drain_grace + self._settings.drain_timeout + 1.0
-        while self._http.running() and time.monotonic() < until and not self._hurried:
+        self._http.drain()
+        closing = time.monotonic() + self._settings.drain_grace
+        until = closing + self._settings.drain_timeout + 1.0
+        while self._http.running() and (now := time.monotonic()) < until and not self._hurried:
+            if now >= closing:
+                self._listening.close()
             self._hurried = self._told_to_end()
             for pool in self._pools:
                 pool.poll()

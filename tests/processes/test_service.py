@@ -167,6 +167,31 @@ def test_a_drain_finishes_what_was_accepted() -> None:
         assert not service.left_behind()
 
 
+@pytest.mark.parametrize("unix", [False, True])
+def test_nobody_waits_at_a_service_that_drains(short_path: Path, unix: bool) -> None:
+    """After the grace nothing listens any more: a caller is refused at once, to try elsewhere, while those in flight are answered."""
+
+    async def main(service: Service) -> None:
+        asking = asyncio.ensure_future(ask(service.address, body=asked(QUERY, ["one"])))
+        await asyncio.sleep(0.3)
+        service.process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.2)
+        assert (await ask(service.address, "/health/ready")).status == 503
+        await asyncio.sleep(0.8)
+        for _ in range(4):
+            with pytest.raises((ConnectionRefusedError, FileNotFoundError)):
+                async with asyncio.timeout(1.0):
+                    await ask(service.address)
+        assert not asking.done()
+        assert is_right(await asking, QUERY, ["one"])
+
+    place = {"uds": short_path / "s"} if unix else {}
+    with Service(scorers(seconds_per_batch=2.0), workers=2, drain_grace=0.6, **place) as service:
+        asyncio.run(main(service))
+        assert service.process.wait(15) == 0
+        assert not service.left_behind()
+
+
 class Balancer:
     """Callers in front of several services who heed readiness and try once more elsewhere: what a proxy does."""
 

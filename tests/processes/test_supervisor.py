@@ -17,8 +17,6 @@ from service.supervisor import ModelPlan, Supervisor
 class Pools:
     """Workers and HTTP processes that are ready at once; what is asked of them is noted in `told`."""
 
-    stopping = False
-
     def __init__(self) -> None:
         self.told: list[str] = []
 
@@ -28,8 +26,8 @@ class Pools:
     def running(self) -> bool:
         return False
 
-    def send(self, number: int) -> None:
-        self.told.append(signal.Signals(number).name)
+    def drain(self) -> None:
+        self.told.append("drain")
 
     def stop(self, limit_s: float) -> None:
         self.told.append("stop")
@@ -57,7 +55,7 @@ def supervisor(short_path: Path, pools: Pools) -> Iterator[Supervisor]:
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize(("ready", "told"), [(True, ["SIGTERM", "kill", "stop"]), (False, ["kill", "stop"])])
+@pytest.mark.parametrize(("ready", "told"), [(True, ["drain", "kill", "stop"]), (False, ["kill", "stop"])])
 def test_an_unforeseen_error_ends_in_order(supervisor: Supervisor, pools: Pools, ready: bool, told: list[str]) -> None:
     """Once callers were let in their requests are finished before all children end; before that there is nothing to wait for."""
 
