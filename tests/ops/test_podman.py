@@ -88,6 +88,14 @@ def test_compose_mounts_what_there_is_and_names_no_registry() -> None:
     assert set(gpu["services"]) <= set(compose["services"])
 
 
+@pytest.mark.parametrize(
+    "name", ["podman/rerankd.container", "podman/compose.yml", "kubernetes/base/settings.env", "terraform/azure/variables.tf"]
+)
+def test_a_model_inside_the_image_keeps_its_name(name: str) -> None:
+    """What an image is run with by default names no model: the image's own ENV would lose, and its files be served under another's name."""
+    assert re.findall(r"^[^#\n]*MODEL_(?:NAME|PATH)", (OPS / name).read_text(), re.MULTILINE) == []
+
+
 def instructions() -> list[str]:
     """The Containerfile's instructions, one line each."""
     text = re.sub(r"^#.*\n", "", (ROOT / "Containerfile").read_text(), flags=re.MULTILINE)

@@ -53,9 +53,9 @@ variable "registry_id" {
 }
 
 variable "settings" {
-  description = "Settings of the service by name, without the prefix RERANKER_ (`rerankd settings` shows them)."
+  description = "Settings of the service by name, without the prefix RERANKER_ (`rerankd settings` shows them). A model is named only with an image that has none inside."
   type        = map(string)
-  default     = { MODEL_NAME = "BAAI/bge-reranker-v2-m3", WORKERS = "2", LOG_JSON = "true" }
+  default     = { WORKERS = "2", LOG_JSON = "true" }
 }
 
 variable "api_keys" {
