@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batching.errors import LayoutMismatch, StartError
-from batching.files import create, map_whole
+from batching.files import map_whole
+from service.shared_file import make_whole
 
 MAGIC = b"rerankdM"
 HEADER = struct.Struct("<8s16sQ")
@@ -49,13 +50,10 @@ class MetricsTable:
         return HEADER_BYTES + 8 * self._size + NAMED.itemsize * self._rows
 
     def _own(self, path: Path) -> tuple[NDArray[np.float64], NDArray[np.void]]:
-        with contextlib.suppress(FileExistsError):
-            try:
-                create(path, self._bytes())
-            except StartError as error:
-                raise StartError(f"cannot keep metrics: {error}") from error
-            with path.open("r+b") as file:
-                file.write(self._head)
+        try:
+            make_whole(path, self._bytes(), self._head)
+        except StartError as error:
+            raise StartError(f"cannot keep metrics: {error}") from error
         found = self._map(path)
         if found is None:
             raise LayoutMismatch(f"{path} was made with other settings")
@@ -79,7 +77,7 @@ class MetricsTable:
             return [(self.values, self._named)]
         for path in self._directory.glob("counts.*"):
             if path.name not in self._others:
-                with contextlib.suppress(OSError, LayoutMismatch):  # it is being made: the next look finds it
+                with contextlib.suppress(OSError, LayoutMismatch):  # it is no file of ours
                     if (found := self._map(path)) is not None:
                         self._others[path.name] = found
         return list(self._others.values())

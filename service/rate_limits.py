@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import mmap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,14 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from batching.errors import RateLimited
-from batching.files import FileLock, create
+from batching.files import FileLock, map_whole
+from service.shared_file import make_whole
 
 ROWS = 4096
 """Callers remembered at once; the one that was quiet the longest in its neighbourhood makes room for a new one."""
 NEIGHBOURHOOD = 8
 LOCK_PATIENCE_S = 0.005
 """Whoever holds the lock for longer stands still; a count that is off by one then is better than an event loop that stands still too."""
-START_PATIENCE_S = 1.0
 BURST_S = 10.0
 """Seconds of its rate that a caller may save up."""
 
@@ -39,7 +38,7 @@ class RateLimits:
         self._rows = np.zeros(ROWS, ROW)
         if self.on and directory is not None:
             self._lock = FileLock(directory / "rates.lock")
-            self._rows = _shared_rows(directory / "rates", self._lock)
+            self._rows = _shared_rows(directory / "rates")
 
     @property
     def on(self) -> bool:
@@ -97,9 +96,6 @@ def _place(rows: np.ndarray[tuple[int], np.dtype[np.void]], caller: int) -> int:
     return next((spot for spot in spots if int(rows["caller"][spot]) == caller), min(spots, key=lambda spot: float(rows["seen"][spot])))
 
 
-def _shared_rows(path: Path, lock: FileLock) -> np.ndarray[tuple[int], np.dtype[np.void]]:
-    with lock.hold(START_PATIENCE_S):
-        if not path.exists():
-            create(path, ROWS * ROW.itemsize)
-    with path.open("r+b") as file:
-        return np.frombuffer(mmap.mmap(file.fileno(), 0), ROW)
+def _shared_rows(path: Path) -> np.ndarray[tuple[int], np.dtype[np.void]]:
+    make_whole(path, ROWS * ROW.itemsize)
+    return np.frombuffer(map_whole(path, ROWS * ROW.itemsize), ROW)
