@@ -104,6 +104,7 @@ def test_a_machine_with_gpus_runs_the_quadlet(rendered: dict[str, Any]) -> None:
     assert "AddDevice=nvidia.com/gpu=all" in lines
     assert "PublishPort=8000:8000" in lines
     assert "EnvironmentFile=/etc/rerankd/rerankd.env" in lines
+    assert not [line for line in lines if line.startswith("Environment=")], "podman takes these before the file's"
     assert written["/etc/rerankd/rerankd.env"] == "RERANKER_API_KEYS_FILE=/run/keys\nRERANKER_MODEL_NAME=org/model\n"
     assert written["/etc/rerankd/keys"] == WHOLE["api_keys"][0] + "\n"  # type: ignore[index]
     login = written["/usr/local/sbin/rerankd-login"]

@@ -2,14 +2,18 @@ locals {
   podman = "${path.module}/../../podman"
 
   # The quadlet of ops/podman, with this image, open to the machine's network, its settings and keys in files, and the GPUs.
+  # Its own settings go: they would win over the file.
   container = replace(
     replace(
       replace(
-        file("${local.podman}/rerankd.container"),
-        "Image=localhost/rerankd:latest",
-        join("\n", concat(["Image=${var.image}"], var.gpu ? ["AddDevice=nvidia.com/gpu=all", "SecurityLabelDisable=true"] : []))
+        replace(
+          file("${local.podman}/rerankd.container"),
+          "Image=localhost/rerankd:latest",
+          join("\n", concat(["Image=${var.image}"], var.gpu ? ["AddDevice=nvidia.com/gpu=all", "SecurityLabelDisable=true"] : []))
+        ),
+        "PublishPort=127.0.0.1:8000:8000", "PublishPort=8000:8000"
       ),
-      "PublishPort=127.0.0.1:8000:8000", "PublishPort=8000:8000"
+      "/(?m)^Environment=.*\\n/", ""
     ),
     "#EnvironmentFile=/etc/rerankd/rerankd.env",
     "EnvironmentFile=/etc/rerankd/rerankd.env\nVolume=/etc/rerankd/keys:/run/keys:ro"
