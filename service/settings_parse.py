@@ -54,6 +54,13 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
         origin = typing.get_origin(self.type)
         return "literal" if origin is Literal else str((origin or self.type).__name__)
 
+    @property
+    def none(self) -> str:
+        """The word for an absent value or an empty list; empty where the setting takes neither."""
+        if self.shape == "tuple":
+            return "" if self.default else "none"
+        return self.about.none if self.optional else ""
+
 
 @functools.cache
 def declared() -> dict[str, Declared]:
@@ -83,8 +90,8 @@ def _declared(field: msgspec.structs.FieldInfo, hint: Any) -> Declared:
 def parse(setting: Declared, text: str, variable: str) -> Any:
     """Return the value that `text` stands for. Raises SettingError that names `variable`, the text and the range."""
     text = text.strip()
-    if setting.optional and text.lower() in {"auto", "none", setting.about.none}:
-        return None
+    if setting.none and text.lower() in ({"none"} if setting.shape == "tuple" else {"auto", "none", setting.none}):
+        return setting.default if setting.shape == "tuple" else None
     reader = _READERS.get(setting.about.kind or setting.shape, str)
     try:
         value = reader(text)
@@ -104,7 +111,7 @@ def refusal(setting: Declared, text: str, variable: str) -> SettingError:
 def allowed(setting: Declared) -> str:
     """Return the range of a setting in words."""
     words = _allowed_values(setting)
-    return f"{words}, or {setting.about.none}" if setting.optional else words
+    return f"{words}, or {setting.none}" if setting.none else words
 
 
 def _allowed_values(setting: Declared) -> str:
@@ -187,7 +194,10 @@ def hash_key(key: str) -> str:
 
 
 def _keys(text: str) -> tuple[str, ...]:
-    return tuple(hash_key(key) for key in _list(text) if key)
+    keys = tuple(hash_key(key) for key in _list(text) if key)
+    if not keys:  # commas alone would open the service to anyone
+        raise ValueError
+    return keys
 
 
 _READERS: dict[str, Callable[[str], Any]] = {

@@ -28,11 +28,11 @@ def _row(setting: Declared) -> str:
 def shown(setting: Declared, value: Any) -> str:
     """Return a value as a user would write it."""
     if value is None:
-        return setting.about.none
+        return setting.none
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return ",".join(value) or "none"
+        return ",".join(value) or setting.none
     if setting.about.kind == "bytes" and value and value % (1 << 20) == 0:
         return f"{value >> 20}M"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -29,7 +29,7 @@ def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
         (["serve", "--port", "x"], {}, 2, "--port='x'"),
         (["serve"], {"RERANKER_DTYPE": "int3"}, 2, "RERANKER_DTYPE='int3'"),
         (["serve", "--model", "./no-such-directory"], {}, 2, "no such directory"),
-        (["serve", "--model", "starter", "--model-path", "none"], {}, 2, "RERANKER_MODEL_PATH=none: there is no such directory"),
+        (["serve", "--model", "starter", "--model-path", "nope"], {}, 2, "RERANKER_MODEL_PATH=nope: there is no such directory"),
         (["serve", "--model", "org/none", "--recipe", "bogus"], {}, 2, "RERANKER_RECIPE=bogus"),
         (["serve", "--model", "starter", "--device", "cpu", "--dtype", "float8"], {}, 2, "RERANKER_DTYPE=float8"),
         (["serve", "--model", "starter", "--port", "0", "--runtime-dir", "LICENSE"], {}, 2, "RERANKER_RUNTIME_DIR='LICENSE' is a file"),

@@ -23,8 +23,7 @@ def test_defaults_are_inside_their_own_ranges() -> None:
     """Every default, written as a user would write it, reads back as itself."""
     for setting in declared().values():
         text = shown_default(setting)
-        if setting.shape != "tuple" or setting.default:
-            assert getattr(load_settings({setting.variable: text}), setting.name) == setting.default, setting.name
+        assert getattr(load_settings({setting.variable: text}), setting.name) == setting.default, setting.name
 
 
 def test_every_setting_is_explained() -> None:
@@ -95,13 +94,30 @@ def test_keys_are_hashed_and_never_shown() -> None:
     assert "opensesame" not in repr(settings) + to_json(settings).decode()
 
 
+def test_none_is_an_empty_list() -> None:
+    """Where the default is none, the word takes back what a weaker source says; a list that always holds something doesn't know it."""
+    for setting in declared().values():
+        if setting.shape == "tuple" and not setting.default:
+            assert getattr(load_settings({setting.variable: " None "}, {}, {setting.variable: "x"}), setting.name) == ()
+    assert load_settings({"RERANKER_MODEL_NAME": "none"}).model_name == ("none",)
+    with pytest.raises(SettingError, match="RERANKER_DEVICE='none' is not allowed"):
+        load_settings({"RERANKER_DEVICE": "none"})
+
+
+def test_keys_that_are_only_commas_are_refused() -> None:
+    """Somebody meant to close the service: it is not opened."""
+    for text in (",", " , ,"):
+        with pytest.raises(SettingError, match="RERANKER_API_KEY=… is not allowed"):
+            load_settings({"RERANKER_API_KEY": text})
+
+
 def test_a_hash_is_taken_in_any_case_and_whole() -> None:
     """Hashing a hash would refuse the key and let in who has read the hash; one that is not whole is refused without being repeated."""
     hashed = hash_key("opensesame")
     assert load_settings({"RERANKER_API_KEY": hashed.replace(hashed[7:], hashed[7:].upper())}).api_key == (hashed,)
     assert hash_key(hashed.upper()) == hashed
     for wrong in ("sha256:zz", hashed[:-1], hashed + "0", "sha256:", "SHA256:" + "g" * 64, "sha256: " + hashed[7:]):
-        with pytest.raises(SettingError, match=r"^RERANKER_API_KEY=… is not allowed: it takes .* 64 hex digits$"):
+        with pytest.raises(SettingError, match=r"^RERANKER_API_KEY=… is not allowed: it takes .* 64 hex digits, or none$"):
             load_settings({"RERANKER_API_KEY": f"plain,{wrong}"})
 
 
