@@ -34,6 +34,7 @@ log = logging.getLogger("rerankd.supervisor")
 
 POLL_S = 0.05
 STOP_WORKERS_S = 10.0
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class ModelPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,6 +54,8 @@ class Supervisor:
         self._notifier = Notifier(os.environ)
         self._reporter = Reporter(self._notifier)
         self._said_ready = False
+        for number in SIGNALS:  # before anything is made that a signal would leave behind; `run` looks at them first of all
+            signal.signal(number, lambda caught, _frame: self._signals.append(caught))
         with contextlib.ExitStack() as undo:
             self._listening = undo.enter_context(contextlib.ExitStack())
             self._sockets = self._listen()
@@ -113,8 +116,6 @@ class Supervisor:
 
     def run(self) -> int:
         """Serve until told to stop; returns the exit code. A model that can't be loaded ends the start. Never leaves a child behind."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, lambda caught, _frame: self._signals.append(caught))
         try:
             self._serve()
         finally:

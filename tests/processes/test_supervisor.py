@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from batching.pool import WorkerSpec
 from service import model_files
 from service.settings_load import load_settings
-from service.supervisor import ModelPlan, Supervisor
+from service.supervisor import SIGNALS, ModelPlan, Supervisor
 
 
 class Pools:
@@ -44,14 +45,13 @@ def pools() -> Pools:
 @pytest.fixture
 def supervisor(short_path: Path, pools: Pools) -> Iterator[Supervisor]:
     """One whose children are imitated."""
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    before = [signal.getsignal(number) for number in numbers]
+    before = [signal.getsignal(number) for number in SIGNALS]
     settings = load_settings({}, {"port": "0", "model_name": "starter", "runtime_dir": str(short_path), "queue_tokens": "1024"})
     found = Supervisor(settings, [ModelPlan(card=model_files.cards(settings)[0], workers=[WorkerSpec(factory="tests.fakes:make")])])
     found._pools, found._http = [pools], pools  # type: ignore[list-item, assignment]
     yield found
     found._leave.close()
-    for number, handler in zip(numbers, before, strict=True):
+    for number, handler in zip(SIGNALS, before, strict=True):
         signal.signal(number, handler)
 
 
@@ -67,3 +67,13 @@ def test_an_unforeseen_error_ends_in_order(supervisor: Supervisor, pools: Pools,
     with pytest.raises(RuntimeError, match="unforeseen"):
         supervisor.run()
     assert pools.told == told
+
+
+def test_a_signal_before_the_first_look_is_heeded(supervisor: Supervisor, pools: Pools) -> None:
+    """SIGTERM after everything was made and before anything was started: nothing is started, and nothing is left behind."""
+    runtime = supervisor._runtime.path
+    assert runtime.exists()
+    os.kill(os.getpid(), signal.SIGTERM)
+    assert supervisor.run() == 0
+    assert pools.told == ["drain", "kill", "stop"]
+    assert not runtime.exists()
