@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,20 @@ def test_the_template_differs_in_names_only() -> None:
     different = [(one, other) for one, other in zip(single, template, strict=True) if one != other]
     assert all("%i" in other or "NAME" in other for _, other in different)
     assert len(different) == 4
+
+
+def test_an_upgrade_replaces_what_was_installed(tmp_path: Path) -> None:
+    """Installed as the unit says and upgraded as the runbook does, the unit's path leads to the new version, and back."""
+    first = (UNITS / "rerankd.service").read_text().splitlines()[0].replace("VERSION", "OLD")
+    link = re.compile(r"\bln -\S+ /opt/\S+ /opt/\S+")
+    upgrade = link.findall((OPS / "RUNBOOK.md").read_text())
+    assert len(upgrade) == 1
+    for path in (re.findall(r"-m venv (/opt/[\w-]+)", first)[0], "/opt/rerankd-NEW"):
+        (tmp_path / path[1:]).mkdir(parents=True)
+    where = tmp_path / "opt" / "rerankd"
+    for command in (*link.findall(first), upgrade[0], upgrade[0].replace("NEW", "OLD")):
+        subprocess.run(["sh", "-c", command.replace("/opt/", f"{tmp_path}/opt/")], check=True)
+        assert str(where.resolve()).endswith(command.split()[2])
 
 
 def seconds(text: str) -> float:
