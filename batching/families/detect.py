@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from batching.errors import UnsupportedModel
 from batching.families.base import Activation, Family
+from batching.families.bert import LAYOUT
 from batching.families.card import ModelCard
 from batching.families.checkpoint import reading, revision
 from batching.families.facts import Facts, count_labels, read_facts
@@ -25,6 +26,10 @@ BEHIND_PADDING = frozenset({
     "xlm-roberta-xl", "xmod",
 })  # fmt: skip
 """`model_type`s whose position table begins behind the padding token's row, whatever the family reads from them."""
+TYPED = frozenset({
+    "BertTokenizer", "DebertaTokenizer", "DebertaV2Tokenizer", "ElectraTokenizer", "bert", "deberta", "deberta-v2", "electra", "ernie",
+})  # fmt: skip
+"""Tokenizer classes, and the `model_type`s whose class is one of them, that give a pair token types without a word about it."""
 UNBOUNDED = 1_000_000
 """A tokenizer's model_max_length from here on means "not set"."""
 
@@ -40,7 +45,7 @@ def detect(path: Path, name: str, recipe: str | None = None) -> ModelCard:
 
 def _detect(path: Path, name: str, recipe: str | None) -> ModelCard:
     facts = read_facts(path, name)
-    family = with_prompt(choose(facts, recipe), facts)
+    family = with_types(with_prompt(choose(facts, recipe), facts), facts)
     check_head(facts, family)
     activation, scale, shift = choose_activation(facts, family)
     longest = find_max_length(facts, family)
@@ -76,6 +81,25 @@ def with_prompt(family: Family, facts: Facts) -> Family:
     if not prompt:
         return family
     return replace(family, query_text=f"{escaped(prompt)}{{query}}") if family.native_pair else replace(family, default_instruction=prompt)
+
+
+def with_types(family: Family, facts: Facts) -> Family:
+    """`family` with or without token types, as the checkpoint's tokenizer gives them to a pair and its model has rows for them.
+
+    Where tokenizer_config.json has no model_input_names, the class decides; most classes lost their types in transformers 5, but a family
+    that has them was trained with them. Raises UnsupportedModel where the model has no row for what the tokenizer gives.
+    """
+    if family.layout != LAYOUT:
+        return family
+    said, kind = facts.tokenizer.get("model_input_names"), str(facts.tokenizer.get("tokenizer_class") or "").removesuffix("Fast")
+    given = "token_type_ids" in said if said is not None else family.token_types or (kind or facts.model_type) in TYPED
+    rows = int(facts.config.get("type_vocab_size", 2 if family.token_types else 0))
+    if given and rows == 1:
+        raise UnsupportedModel(
+            f"{facts.folder}/config.json has type_vocab_size 1, but its tokenizer gives documents the token type 1 (model_input_names in "
+            "tokenizer_config.json); it does not belong to this model"
+        )
+    return replace(family, token_types=given and rows > 1)
 
 
 def check_head(facts: Facts, family: Family) -> None:

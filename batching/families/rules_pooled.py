@@ -35,11 +35,7 @@ def module_chain(facts: Facts) -> Family | None:
         return None
     if last.get("out_features") != 1:
         raise UnsupportedModel(f"{facts.root} ends in {last.get('out_features')} numbers where a reranker ends in 1; use a reranker")
-    return replace(
-        modernbert.CHAIN,
-        read=read_pooling(facts, default_prompt(facts)),
-        token_types="token_type_ids" in (facts.tokenizer.get("model_input_names") or ()),
-    )
+    return replace(modernbert.CHAIN, read=read_pooling(facts, default_prompt(facts)))
 
 
 def late_interaction(facts: Facts) -> Family | None:

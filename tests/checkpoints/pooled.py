@@ -60,6 +60,23 @@ def ettin(directory: Path, *, seed: int = 0, hidden: int = 32) -> Path:
     return directory
 
 
+def bert_chain(directory: Path, *, seed: int = 0) -> Path:
+    """As `ettin`, around a BERT, whose tokenizer gives token types."""
+    ettin(directory, seed=seed)
+    tokenizer = bert_tokenizer()
+    for name in ("special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"):
+        (directory / name).unlink(missing_ok=True)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=48,
+        max_position_embeddings=512,
+    )
+    return save(directory, BertModel(config), tokenizer, seed)
+
+
 def colbert(directory: Path, *, seed: int = 0, dimension: int = 16, attend: bool = False) -> Path:
     """The shape of colbert-ir/colbertv2.0: BERT, `linear.weight`, artifact.metadata with its markers `[unused0]` and `[unused1]`."""
     tokenizer = bert_tokenizer()

@@ -75,6 +75,7 @@ def pair_encoders() -> list[Case]:
         Case("modernbert mean", checkpoints.modernbert, references.classifier),
         Case("modernbert cls", partial(checkpoints.modernbert, pooling="cls"), references.classifier),
         Case("ettin", checkpoints.ettin, references.cross_encoder),
+        Case("bert chain", checkpoints.bert_chain, references.cross_encoder),
         Case("gte", checkpoints.gte, references.classifier if hasattr(transformers, "GteConfig") else references.gte),
         Case("gte remote", checkpoints.gte_remote, references.gte),
         Case("jina-v2", checkpoints.jina_v2, partial(references.converted, make=partial(checkpoints.xlm_roberta, max_length=1024))),
