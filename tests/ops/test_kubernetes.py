@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -17,7 +18,17 @@ from tests.ops.tools import OPS
 
 KUBERNETES = OPS / "kubernetes"
 OVERLAYS = ["cpu", "gpu"]
-KINDS = {"ConfigMap", "Service", "Deployment", "PodDisruptionBudget", "NetworkPolicy", "ServiceMonitor", "PrometheusRule", "ScaledObject"}
+KINDS = {
+    "Namespace",
+    "ConfigMap",
+    "Service",
+    "Deployment",
+    "PodDisruptionBudget",
+    "NetworkPolicy",
+    "ServiceMonitor",
+    "PrometheusRule",
+    "ScaledObject",
+}
 LABEL = {"app.kubernetes.io/name": "rerankd"}
 
 
@@ -66,6 +77,26 @@ def test_selectors_select_the_pods_and_only_these(overlay: str) -> None:
     assert policy["ingress"][0]["from"][0]["podSelector"]["matchLabels"] == {"rerankd-client": "true"}
     assert {spread["labelSelector"]["matchLabels"] == LABEL for spread in pod["spec"]["topologySpreadConstraints"]} == {True}
     assert resources["ServiceMonitor"]["spec"]["selector"]["matchLabels"] == LABEL
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_fresh_cluster_gets_the_namespace(overlay: str) -> None:
+    """Everything lies in a namespace that comes with it, and the runbook's commands name it."""
+    resources = rendered(overlay)
+    name = resources.pop("Namespace")["metadata"]["name"]
+    assert {resource["metadata"]["namespace"] for resource in resources.values()} == {name}
+    commands = re.findall(r"`kubectl ([^`]*)`", (OPS / "RUNBOOK.md").read_text())
+    assert commands
+    assert all(command.startswith(f"-n {name} ") for command in commands)
+
+
+@pytest.mark.parametrize(("component", "group"), [("monitoring", "monitoring.coreos.com"), ("autoscaling", "keda.sh")])
+def test_a_component_comes_out_alone(component: str, group: str) -> None:
+    """What an operator has to be in the cluster for lies in one component each, so that a cluster without it takes that one out."""
+    for file in sorted(KUBERNETES.rglob("*.yaml")):
+        if file.name != "kustomization.yaml":
+            inside = file.parent.name == component
+            assert (yaml.safe_load(file.read_text())["apiVersion"].partition("/")[0] == group) == inside, file
 
 
 def test_the_gpu_overlay_asks_for_a_gpu() -> None:
