@@ -21,6 +21,7 @@ from batching.lifeline import Lifeline
 from batching.pool import Pool, WorkerSpec
 from batching.queue_files import make_queue, queue_shape
 from batching.restart import Policy
+from batching.worker_view import WorkerView
 from service import activation, listen
 from service.http_pool import HttpPool
 from service.http_process import ServedPlan, ServicePlan, metrics_directory, plan_file
@@ -156,12 +157,13 @@ class Supervisor:
             pool.poll()
         if not self._said_ready and (reason := self._failed()):
             raise StartError(reason)
-        warm = self._said_ready or all(self._pool_ready(pool) for pool in self._pools)
+        told = [] if self._said_ready else [in_words(pool.workers()) for pool in self._pools]
+        warm = all(told)
         if warm or not self._callers_wait:
             self._http.poll()
         if warm and not self._said_ready and self._http.all_beating():
             self._said_ready = True
-            log.info("ready: %s (%s)", self.address, "; ".join(self._describe(pool) for pool in self._pools))
+            log.info("ready: %s (%s)", self.address, "; ".join(told))
             self._notifier.ready(f"ready at {self.address}", self.address)
         now = time.monotonic()
         if self._reporter.due(now):
@@ -186,15 +188,6 @@ class Supervisor:
             http_ready=self._http.beating(),
             forward_limit_s=self._settings.forward_limit,
         )
-
-    @staticmethod
-    def _pool_ready(pool: Pool) -> bool:
-        return any(worker.state == "ready" for worker in pool.workers())
-
-    @staticmethod
-    def _describe(pool: Pool) -> str:
-        worker = next(worker for worker in pool.workers() if worker.state == "ready")
-        return f"{len(pool.workers())} workers on {worker.device}, {worker.dtype}, {worker.backend}, {worker.budget_tokens} tokens a batch"
 
     def _drain(self) -> None:
         """HTTP processes first: they turn readiness false, finish what is in flight and end; the workers serve them meanwhile.
@@ -223,6 +216,14 @@ class Supervisor:
         self._leave.close()
         self._notifier.close()
         log.info("stopped")
+
+
+def in_words(workers: Sequence[WorkerView]) -> str:
+    """What a model's workers run on, as the first of them that is ready has it; empty while none is."""
+    ready = next((worker for worker in workers if worker.state == "ready"), None)
+    if ready is None:
+        return ""
+    return f"{len(workers)} workers on {ready.device}, {ready.dtype}, {ready.backend}, {ready.budget_tokens} tokens a batch"
 
 
 def instance_name(settings: Settings, address: str) -> str:

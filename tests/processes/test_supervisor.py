@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -20,9 +21,20 @@ class Pools:
 
     def __init__(self) -> None:
         self.told: list[str] = []
+        self.states: list[str] = []
+        """What the only worker is, look by look."""
 
     def poll(self) -> None:
         self.told.append("poll")
+
+    def workers(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(state=self.states.pop(0), device="cpu", dtype="float32", backend="fake", budget_tokens=512)]
+
+    def failed(self) -> None:
+        return None
+
+    def all_beating(self) -> bool:
+        return True
 
     def running(self) -> bool:
         return False
@@ -77,3 +89,17 @@ def test_a_signal_before_the_first_look_is_heeded(supervisor: Supervisor, pools:
     assert supervisor.run() == 0
     assert pools.told == ["drain", "kill", "stop"]
     assert not runtime.exists()
+
+
+def test_a_worker_that_ends_while_it_is_told_as_ready(
+    supervisor: Supervisor, pools: Pools, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What made the service ready is what the log tells, whatever the worker is a moment later."""
+    monkeypatch.setattr(supervisor._reporter, "due", lambda _: False)
+    pools.states = ["starting", "ready", "draining", "draining"]
+    with caplog.at_level("INFO", "rerankd.supervisor"):
+        supervisor._poll()
+        assert not supervisor._said_ready
+        supervisor._poll()
+    assert supervisor._said_ready
+    assert "(1 workers on cpu, float32, fake, 512 tokens a batch)" in caplog.text
