@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import ssl
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from batching.families.card import ModelCard
 from service.auth import KeyRing
 from service.settings import PREFIX, Settings
 
+log = logging.getLogger("rerankd.preflight")
+
 WORKER_BYTES = 250_000_000
 """What a worker takes before its model, rather too little: torch and transformers hold 286 MB, 391 MB with pages of files."""
 SIZES = {"float32": 4, "bfloat16": 2, "float16": 2, "float8": 1, "int8": 1}
@@ -18,8 +21,10 @@ SIZES = {"float32": 4, "bfloat16": 2, "float16": 2, "float8": 1, "int8": 1}
 
 
 def check(settings: Settings) -> None:
-    """Read the files that settings name. Raises SettingError."""
-    KeyRing(settings)
+    """Read the files that settings name; warn of a key file without keys. Raises SettingError."""
+    keys = KeyRing(settings)
+    if keys.closed and not keys.names:
+        log.warning("%sAPI_KEYS_FILE=%r holds no key: every caller is refused (401)", PREFIX, settings.api_keys_file)
     if settings.tls_cert and settings.tls_key:
         _check_tls(settings.tls_cert, settings.tls_key)
 

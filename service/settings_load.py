@@ -68,6 +68,20 @@ def unknown_variables(environ: Mapping[str, str], dotenv: Mapping[str, str | Non
     return [_stranger(name, known) for name in strangers if not _SERVICE_LINK.fullmatch(name)]
 
 
+def without_effect(settings: Settings) -> list[str]:
+    """Return a warning for every setting that was given and does nothing without another."""
+    idle = {
+        "IMAGE_NETWORKS": (
+            bool(settings.image_networks and not settings.image_hosts),
+            "IMAGE_HOSTS, without which no image URL is fetched",
+        ),
+        "SCORE_CACHE_PER_KEY": (settings.score_cache_per_key and not settings.score_cache_bytes, "SCORE_CACHE_BYTES over 0"),
+        "LOG_TEXT": (settings.log_text and settings.log_level != "debug", "LOG_LEVEL=debug"),
+        "TLS_MIN": (settings.tls_min != Settings().tls_min and not settings.tls_cert, "TLS_CERT and TLS_KEY"),
+    }
+    return [f"{PREFIX}{name} has no effect: it needs {PREFIX}{needs}" for name, (given, needs) in idle.items() if given]
+
+
 def to_json(settings: Settings) -> bytes:
     """Return the settings for a child process; keys travel hashed."""
     return msgspec.json.encode(settings)
@@ -109,6 +123,8 @@ def _check_together(settings: Settings) -> None:
     if (settings.tls_cert is None) != (settings.tls_key is None):
         lacking = "TLS_KEY" if settings.tls_key is None else "TLS_CERT"
         raise SettingError(f"{PREFIX}{lacking} is not set: TLS needs both {PREFIX}TLS_CERT and {PREFIX}TLS_KEY")
+    if settings.metrics_auth and not (settings.api_key or settings.api_keys_file):
+        raise SettingError(f"{PREFIX}METRICS_AUTH=true would protect nothing: it needs {PREFIX}API_KEY or {PREFIX}API_KEYS_FILE")
     if len(settings.model_path) > len(settings.model_name):
         count = f"{len(settings.model_path)} directories for {len(settings.model_name)} models"
         raise SettingError(f"{PREFIX}MODEL_PATH={','.join(settings.model_path)!r} names {count} of {PREFIX}MODEL_NAME")

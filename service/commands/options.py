@@ -50,9 +50,15 @@ def _option(setting: Declared) -> Callable[[Command], Command]:
 
 
 def settings_of(options: dict[str, Any]) -> Settings:
-    """Return the settings out of options, environment and `.env`, and warn about unknown variables. Raises SettingError."""
+    """Return the settings out of options, environment and `.env`, and warn about what is unknown or idle. Raises SettingError."""
     texts = {name: str(value).lower() if isinstance(value, bool) else value for name, value in options.items()}
     dotenv = settings_load.read_dotenv(Path(".env"))
-    for warning in settings_load.unknown_variables(os.environ, dotenv):
+    _warn(settings_load.unknown_variables(os.environ, dotenv))
+    settings = settings_load.load_settings(os.environ, texts, dotenv)
+    _warn(settings_load.without_effect(settings))
+    return settings
+
+
+def _warn(warnings: list[str]) -> None:
+    for warning in warnings:
         click.echo(f"rerankd: warning: {warning}", err=True)
-    return settings_load.load_settings(os.environ, texts, dotenv)

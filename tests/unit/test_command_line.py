@@ -61,6 +61,13 @@ def test_a_misspelt_variable_is_pointed_out() -> None:
     assert "did you mean RERANKER_PORT?" in done.stderr
 
 
+def test_a_setting_without_effect_is_pointed_out() -> None:
+    """Before anything is served, by every command that reads settings."""
+    done = _run("settings", "--log-text")
+    assert done.returncode == 0
+    assert done.stderr == "rerankd: warning: RERANKER_LOG_TEXT has no effect: it needs RERANKER_LOG_LEVEL=debug\n"
+
+
 def test_settings_shows_values_without_keys() -> None:
     """Every setting with its value; a key's text never."""
     done = _run("settings", RERANKER_API_KEY="opensesame", RERANKER_PORT="81")

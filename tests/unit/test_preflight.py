@@ -13,6 +13,7 @@ from batching.errors import SettingError, StartError
 from batching.families.card import ModelCard
 from service import model_files, preflight
 from service.settings import Settings
+from service.settings_parse import hash_key
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,15 @@ def test_tls_files_are_read_before_anything_starts(pair: tuple[str, str, str], t
 def test_the_key_file_is_read_before_anything_starts() -> None:
     """An HTTP process that can't read its keys would be started again and again."""
     assert "RERANKER_API_KEYS_FILE='/none'" in refusal(Settings(api_keys_file="/none"))
+
+
+def test_a_key_file_without_keys_is_pointed_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Everybody would be refused; another key beside it lets somebody in."""
+    (tmp_path / "keys").write_text("# none yet\n")
+    preflight.check(Settings(api_keys_file=str(tmp_path / "keys"), api_key=(hash_key("one"),)))
+    assert not caplog.messages
+    preflight.check(Settings(api_keys_file=str(tmp_path / "keys")))
+    assert caplog.messages == [f"RERANKER_API_KEYS_FILE={str(tmp_path / 'keys')!r} holds no key: every caller is refused (401)"]
 
 
 def test_a_model_needs_what_it_is_computed_in(card: ModelCard) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from batching.errors import SettingError
 from service.settings import Settings
-from service.settings_load import from_json, load_settings, read_dotenv, to_json, unknown_variables
+from service.settings_load import from_json, load_settings, read_dotenv, to_json, unknown_variables, without_effect
 from service.settings_parse import Declared, declared, hash_key
 from service.settings_table import markdown, shown_default
 
@@ -131,6 +131,7 @@ def test_settings_that_contradict_one_another_are_refused() -> None:
     """A contradiction is an error that names the settings, never a silent choice."""
     for environ, words in (
         ({"RERANKER_TLS_CERT": "a.pem"}, "RERANKER_TLS_KEY is not set"),
+        ({"RERANKER_METRICS_AUTH": "1"}, "RERANKER_METRICS_AUTH=true would protect nothing: it needs RERANKER_API_KEY or"),
         ({"RERANKER_MODEL_PATH": "a,b"}, "2 directories for 1 models"),
         ({"RERANKER_MODEL_NAME": "a,a"}, "names a model twice"),
         ({"RERANKER_DEVICE": "auto,cpu"}, "auto beside others"),
@@ -138,6 +139,22 @@ def test_settings_that_contradict_one_another_are_refused() -> None:
     ):
         with pytest.raises(SettingError, match=words):
             load_settings(environ)
+
+
+@pytest.mark.parametrize(
+    ("environ", "needs"),
+    [
+        ({"RERANKER_IMAGE_NETWORKS": "10.0.0.0/8"}, {"RERANKER_IMAGE_HOSTS": "a.example"}),
+        ({"RERANKER_SCORE_CACHE_PER_KEY": "1"}, {"RERANKER_SCORE_CACHE_BYTES": "1M"}),
+        ({"RERANKER_LOG_TEXT": "1"}, {"RERANKER_LOG_LEVEL": "debug"}),
+        ({"RERANKER_TLS_MIN": "1.2"}, {"RERANKER_TLS_CERT": "a", "RERANKER_TLS_KEY": "b"}),
+    ],
+)
+def test_a_setting_that_does_nothing_alone_is_pointed_out(environ: dict[str, str], needs: dict[str, str]) -> None:
+    """With the setting that it needs; with that one there is nothing to say."""
+    (warning,) = without_effect(load_settings(environ))
+    assert warning.startswith(f"{next(iter(environ))} has no effect: it needs {next(iter(needs))}")
+    assert without_effect(load_settings({**environ, **needs})) == without_effect(Settings()) == []
 
 
 def test_unknown_variables_are_pointed_out_with_the_nearest_name() -> None:
