@@ -47,6 +47,20 @@ class Callers(click.ParamType):  # type: ignore[type-arg]  # generic in some rel
         return tuple(int(part) for part in parts)
 
 
+class Written(click.Path):
+    """A file to write when the measurement is done: that it can be is looked at before."""
+
+    def __init__(self) -> None:
+        super().__init__(dir_okay=False, writable=True, path_type=Path)
+
+    def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Read a path; one that can't be written is a usage error."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        if not path.exists() and not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
+            self.fail(f"{str(path)!r} can't be written: {str(path.parent)!r} is no directory that we may write to", param, ctx)
+        return path
+
+
 @click.command("bench", context_settings=SERVE)
 @click.option("--url", help="A service that runs (http://HOST:PORT or unix:PATH); without it a fresh one is started with OPTIONS.")
 @click.option("--callers", type=Callers(), default="1,2,4,8,16,32,64", show_default=True, help="Concurrent callers, one run each.")
@@ -59,8 +73,8 @@ class Callers(click.ParamType):  # type: ignore[type-arg]  # generic in some rel
 @click.option("--sigma", default=0.55, show_default=True, type=click.FloatRange(0, 3), help="Spread of the lengths; 0: all the same.")
 @click.option("--dialect", type=click.Choice(sorted(SHAPES)), default="native", show_default=True, help="What the service is spoken to in.")
 @click.option("--key", envvar="RERANKD_KEY", help="A key, where the service asks for one. [RERANKD_KEY]")
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Write the curve as PNG (needs the extra `bench`).")
-@click.option("--save", type=click.Path(dir_okay=False, path_type=Path), help="Write the figures as JSON, for `rerankd plan --measured`.")
+@click.option("--plot", type=Written(), help="Write the curve as PNG (needs the extra `bench`).")
+@click.option("--save", type=Written(), help="Write the figures as JSON, for `rerankd plan --measured`.")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[SERVE OPTIONS]...")
 def command(
     url: str | None, callers: tuple[int, ...], seconds: float, warmup: float, documents: tuple[int, int], words: float, sigma: float,
@@ -69,6 +83,8 @@ def command(
     """Measure rates and latencies of the service at --url, or of a fresh `rerankd serve OPTIONS` that ends with the measurement."""
     if url and options:
         raise click.UsageError(f"{' '.join(options)}: options of `rerankd serve` go with a fresh service, not with --url")
+    if documents[0] > documents[1]:
+        raise click.UsageError(f"--documents {documents[0]} {documents[1]}: the first number is the least, the second the most")
     if plot:
         _need_matplotlib()
     shape = Shape(median_words=words, sigma=sigma, high_words=max(Shape().high_words, round(words * 6)), documents=documents)

@@ -108,6 +108,23 @@ def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
         assert run(bench.command, *arguments).exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--save", "{base}/none/x.json"], "none' is no directory that we may write to"),
+        (["--plot", "{base}/file/x.png"], "file' is no directory that we may write to"),
+        (["--save", "{base}"], "is a directory"),
+        (["--documents", "5", "2"], "--documents 5 2: the first number is the least"),
+    ],
+)
+def test_what_can_not_be_done_is_told_before_the_measurement(arguments: list[str], words: str, tmp_path: Path) -> None:
+    """A usage error, and nobody is asked anything: the address would be refused otherwise."""
+    (tmp_path / "file").touch()
+    done = run(bench.command, "--url", "http://127.0.0.1:9", *(argument.format(base=tmp_path) for argument in arguments))
+    assert done.exit_code == 2
+    assert words in " ".join(done.output.replace("│", "").split())
+
+
 def test_efficiency_is_the_best_rate_over_the_curve() -> None:
     """All workers at their best batch within the budget are 1; unknown where no curve or no rate is known."""
     load = Load(callers=1, requests_s=1, pairs_s=1, tokens_s=96_000, p50_ms=1, p95_ms=1, p99_ms=None, errors=0)
