@@ -19,6 +19,7 @@ from rich.table import Table
 
 from batching.errors import StartError
 from service import measured, placement, probe
+from service.commands.options import Finite
 from service.daemon import Daemon
 from service.load import picture, runs
 from service.load.chart import chart
@@ -64,13 +65,13 @@ class Written(click.Path):
 @click.command("bench", context_settings=SERVE)
 @click.option("--url", help="A service that runs (http://HOST:PORT or unix:PATH); without it a fresh one is started with OPTIONS.")
 @click.option("--callers", type=Callers(), default="1,2,4,8,16,32,64", show_default=True, help="Concurrent callers, one run each.")
-@click.option("--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1, 3600), help="Measured seconds of each run.")
-@click.option("--warmup", default=1.0, show_default=True, type=click.FloatRange(0, 3600), help="Seconds of load before each window.")
+@click.option("--seconds", default=5.0, show_default=True, type=Finite(0.1, 3600), help="Measured seconds of each run.")
+@click.option("--warmup", default=1.0, show_default=True, type=Finite(0, 3600), help="Seconds of load before each window.")
 @click.option(
     "--documents", nargs=2, type=click.IntRange(1, 10000), default=(4, 32), show_default=True, help="Documents a request: from, to."
 )
-@click.option("--words", default=70.0, show_default=True, type=click.FloatRange(1, 100000), help="Median words of a document (log-normal).")
-@click.option("--sigma", default=0.55, show_default=True, type=click.FloatRange(0, 3), help="Spread of the lengths; 0: all the same.")
+@click.option("--words", default=70.0, show_default=True, type=Finite(1, 100000), help="Median words of a document (log-normal).")
+@click.option("--sigma", default=0.55, show_default=True, type=Finite(0, 3), help="Spread of the lengths; 0: all the same.")
 @click.option("--dialect", type=click.Choice(sorted(SHAPES)), default="native", show_default=True, help="What the service is spoken to in.")
 @click.option("--key", envvar="RERANKD_KEY", help="A key, where the service asks for one. [RERANKD_KEY]")
 @click.option("--plot", type=Written(), help="Write the curve as PNG (needs the extra `bench`).")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -23,6 +24,17 @@ MODEL_SETTINGS = frozenset(
     }
 )  # fmt: skip
 """What matters to a command that runs a model without serving it."""
+
+
+class Finite(click.FloatRange):
+    """A range of numbers without nan, which is within every range, and without infinity."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Read a number; nan and infinity are usage errors."""
+        found = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value!r} is no finite number", param, ctx)
+        return found
 
 
 def setting_options(names: Collection[str] | None = None) -> Callable[[Command], Command]:

@@ -16,11 +16,12 @@ from batching.calibrate import Point
 from batching.errors import StartError
 from service import capacity, measured, model_files
 from service.capacity import Assumed, Demand, Estimate, Machine
-from service.commands.options import MODEL_SETTINGS, setting_options, settings_of
+from service.commands.options import MODEL_SETTINGS, Finite, setting_options, settings_of
 from service.local_engine import as_served, local_engine
+from service.settings_parse import declared
 from service.standing import short
 
-ABOVE_0 = click.FloatRange(0, min_open=True)
+ABOVE_0 = Finite(0, min_open=True)
 HTTP_TOKENS_S = 500_000
 """Tokens a second that one HTTP process is counted on for; its tokenizer alone does about twice as many."""
 
@@ -41,10 +42,10 @@ class Source(msgspec.Struct, frozen=True, kw_only=True):
 @click.option("--documents", type=ABOVE_0, required=True, help="Documents of a request, on average.")
 @click.option("--tokens", type=ABOVE_0, required=True, help="Tokens of a query with one document, on average.")
 @click.option("--p99", "p99_ms", type=ABOVE_0, required=True, help="Milliseconds that 99 of 100 answers may take.")
-@click.option("--spread", default=0.6, show_default=True, type=click.FloatRange(0, 5), help="How request sizes vary: deviation over mean.")
+@click.option("--spread", default=0.6, show_default=True, type=Finite(0, 5), help="How request sizes vary: deviation over mean.")
 @click.option(
     "--efficiency",
-    type=click.FloatRange(0, 1, min_open=True),
+    type=Finite(0, 1, min_open=True),
     help="Part of the curve's rate left through HTTP.",
 )
 @click.option("--url", help="Take the curve of a service that runs (its /info) instead of measuring one here.")
@@ -59,6 +60,9 @@ def command(
     """Say how many GPUs or cores a load needs. The model is loaded here and measured, unless --url or --measured says otherwise."""
     if url and file:
         raise click.UsageError("give --url or --measured, not both")
+    if (url or file) and (given := [name for name, value in options.items() if value is not None]):
+        named = ", ".join(declared()[name].option for name in given)
+        raise click.UsageError(f"{named}: settings of a model that is measured here, not of one measured by --url or --measured")
     source = _source(url, file, key, options)
     if not source.curve:
         raise StartError(f"{source.told} has no measured curve; was TOKEN_BUDGET set?")

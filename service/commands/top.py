@@ -15,7 +15,7 @@ from rich.text import Text
 
 from batching.errors import StartError
 from service import probe
-from service.commands.options import settings_of
+from service.commands.options import Finite, settings_of
 from service.settings import Settings
 from service.standing import short
 from service.top import Model, Page, View, parse, view
@@ -23,7 +23,7 @@ from service.top import Model, Page, View, parse, view
 
 @click.command("top")
 @click.argument("address", required=False)
-@click.option("--interval", default=1.0, show_default=True, type=click.FloatRange(0.1, 3600), help="Seconds between two looks.")
+@click.option("--interval", default=1.0, show_default=True, type=Finite(0.1, 3600), help="Seconds between two looks.")
 @click.option("--once", is_flag=True, help="Show one interval and end.")
 @click.option("--key", envvar="RERANKD_KEY", help="A key, where /metrics asks for one. [RERANKD_KEY]")
 def command(address: str | None, interval: float, once: bool, key: str | None) -> None:

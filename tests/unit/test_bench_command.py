@@ -125,6 +125,28 @@ def test_what_can_not_be_done_is_told_before_the_measurement(arguments: list[str
     assert words in " ".join(done.output.replace("│", "").split())
 
 
+PLAN = {"--rate": "1", "--documents": "1", "--tokens": "9", "--p99": "9", "--spread": "1", "--efficiency": "1"}
+
+
+@pytest.mark.parametrize("wrong", ["nan", "inf", "-inf"])
+@pytest.mark.parametrize("option", [*PLAN, "--seconds", "--warmup", "--words", "--sigma"])
+def test_a_number_that_is_none_is_refused(option: str, wrong: str) -> None:
+    """It is in no range, or would be in all: a usage error that names the option."""
+    command, given = (plan.command, PLAN) if option in PLAN else (bench.command, {})
+    told = run(command, *(text for pair in {**given, option: wrong}.items() for text in pair))
+    assert told.exit_code == 2
+    assert option in told.output
+
+
+def test_a_plan_of_figures_takes_no_model_settings() -> None:
+    """They are of a model that is measured here, and would be passed over."""
+    asked = [text for pair in PLAN.items() for text in pair]
+    for where in (["--url", "http://127.0.0.1:9"], ["--measured", "x.json"]):
+        done = run(plan.command, *asked, *where, "--model", "starter", "--no-use-fp16")
+        assert done.exit_code == 2
+        assert "--model-name, --use-fp16: settings of a model that is measured here" in " ".join(done.output.replace("│", "").split())
+
+
 def test_efficiency_is_the_best_rate_over_the_curve() -> None:
     """All workers at their best batch within the budget are 1; unknown where no curve or no rate is known."""
     load = Load(callers=1, requests_s=1, pairs_s=1, tokens_s=96_000, p50_ms=1, p95_ms=1, p99_ms=None, errors=0)
