@@ -35,7 +35,10 @@ class Reservation:
         self._admission, self.tokens = admission, tokens
 
     def adjust(self, tokens: int) -> None:
-        """Replace the estimate by the count. May pass the limit a little: the request has been accepted."""
+        """Replace the estimate by the count. Beside others it may pass the limit: the request has been accepted. Raises TooLarge, the
+        estimate standing till the release, for a count that is over the limit alone.
+        """
+        self._admission.check(tokens)
         self._admission.add(tokens - self.tokens, 0)
         self.tokens = tokens
 
@@ -86,8 +89,7 @@ class Admission:
         or Unavailable (nobody to score it).
         """
         self._check_workers()
-        if tokens > self._limit:
-            raise TooLarge(f"the request's {tokens:,} tokens are more than the queue holds ({self._limit:,}, RERANKER_QUEUE_TOKENS)")
+        self.check(tokens)
         if deadline is not None:
             self._check_deadline(tokens, deadline - time.monotonic())
         self._acquire()
@@ -101,6 +103,11 @@ class Admission:
         raise Overloaded(
             f"the queue is full: {reserved:,} of {self._limit:,} tokens are taken", self.retry_after_s(reserved + tokens - self._limit)
         )
+
+    def check(self, tokens: int) -> None:
+        """Raise TooLarge for what never fits."""
+        if tokens > self._limit:
+            raise TooLarge(f"the request's {tokens:,} tokens are more than the queue holds ({self._limit:,}, RERANKER_QUEUE_TOKENS)")
 
     def _check_deadline(self, tokens: int, left_s: float) -> None:
         """Refuse at once what can't be done in time at the measured rate, if that was measured on batches as large as these would be."""

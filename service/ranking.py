@@ -22,10 +22,8 @@ from service.models import Model
 from service.schemas import RerankRequest, RerankResult, Timings
 from service.settings import PREFIX, Settings
 from service.tokens import CHARACTERS_PER_TOKEN, SPECIALS, estimate, unrepeat
-from service.windows import Windows, best, split
+from service.windows import Windows, best, reckon, split
 
-ANY = 1 << 20
-"""Windows of a document, where their number is not limited."""
 _DOCUMENT = re.compile(r"documents\[(\d+)\]")
 NO_NUMBER = "the model's score is not a finite number"
 
@@ -40,6 +38,8 @@ class Plan:
     spots: NDArray[np.intp] | None
     max_length: int
     chunked: bool
+    queue_tokens: int
+    """The most tokens that it may be."""
     images: dict[int, Pixels] | None = None
     """Tiles by the document's place, once they are there."""
 
@@ -50,13 +50,16 @@ class Plan:
     @property
     def estimated_tokens(self) -> int:
         """About the tokens it will be, and rather too few than too many."""
-        windows = (self.request.max_chunks or ANY) if self.chunked else 1
-        most = self.max_length * windows
+        query, most, family = self.request.query, self.max_length, self.model.card.family
+        if self.chunked:
+            shared = estimate(query, [], family, most)
+            own = estimate(query, [""], family, most) - shared
+            found = (reckon(len(document) // CHARACTERS_PER_TOKEN, own, self.request, most) for document in self.documents)
+            return shared + sum(found)
         if self.request.max_tokens_per_doc is not None:
-            most = min(most, (len(self.request.query) // CHARACTERS_PER_TOKEN + self.request.max_tokens_per_doc + SPECIALS) * windows)
-        family = self.model.card.family
+            most = min(most, len(query) // CHARACTERS_PER_TOKEN + self.request.max_tokens_per_doc + SPECIALS)
         images = len(self.request.images) * family.pictures.tokens if self.request.images and family.pictures else 0
-        return images + estimate(self.request.query, self.documents, family, most)
+        return images + estimate(query, self.documents, family, most)
 
     @property
     def is_met(self) -> bool:
@@ -89,7 +92,7 @@ def plan(request: RerankRequest, model: Model, settings: Settings) -> Plan:
     documents, spots = (request.documents, None) if request.images else unrepeat(request.documents)
     long = request.long or ("truncate" if request.truncate is False else settings.long_documents)
     chunked = long == "chunk" and model.card.family.unit != "list" and not request.images
-    return Plan(model, request, documents, spots, request.max_length or limit, chunked)
+    return Plan(model, request, documents, spots, request.max_length or limit, chunked, settings.queue_tokens)
 
 
 def check_images(request: RerankRequest, model: Model, settings: Settings) -> None:
@@ -129,7 +132,7 @@ def _renamed(error: InvalidRequest, plan: Plan) -> InvalidRequest:
 def _prepare(plan: Plan) -> Prepared:
     request, encoder = plan.request, plan.model.encoder
     if plan.chunked:
-        windows = split(encoder, request, plan.documents, plan.max_length)
+        windows = split(encoder, request, plan.documents, plan.max_length, plan.queue_tokens)
         return Prepared(plan, windows.encoded, windows)
     images = None if plan.images is None else [plan.images.get(place) for place in range(len(plan.documents))]
     encoded = encoder.encode(

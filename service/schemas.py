@@ -49,6 +49,13 @@ class RerankRequest(msgspec.Struct, frozen=True, kw_only=True):
     numbers: list[int] | None = None
     images: dict[int, Picture] | None = None
     """Documents' images by their place; a document may have text too."""
+    sent: dict[str, str] = {}
+    """Options that the caller called something else than they are called here, and what; `within`: what stood before their names."""
+    within: str = ""
+
+    def sent_as(self, option: str) -> str:
+        """Return the field of an option as the caller sent it."""
+        return self.within + self.sent.get(option, option)
 
     def name_of(self, index: int) -> str:
         """Return the field of document `index` as the caller sent it."""

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
-from batching.errors import InvalidRequest
+from batching.errors import InvalidRequest, TooLarge
 from batching.families.encode import Encoded, Encoder
 from batching.types import Float32s, Int32s
 from service.schemas import RerankRequest, Window
+from service.settings import PREFIX
 
 OVERLAP_SHARE = 8
 """A window shares an eighth of its tokens with the one before it, unless the request says how many."""
+MOST_SHARE = 2
+"""It shares half of them at most, so that windows hold at most about twice the document: were they to go forward by one token, 60 KB of
+text would fill the queue. SiliconFlow, whose clients send an overlap, takes at most 80 tokens."""
 
 Span = tuple[int, int]
 """Of characters in a document, or of tokens."""
@@ -34,8 +39,11 @@ class Windows:
     cut: NDArray[np.bool_]
 
 
-def split(encoder: Encoder, request: RerankRequest, documents: Sequence[str], max_length: int) -> Windows:
-    """Tokenize, windowing what does not fit. Raises InvalidRequest when the query leaves no room."""
+def split(encoder: Encoder, request: RerankRequest, documents: Sequence[str], max_length: int, most: int) -> Windows:
+    """Tokenize, windowing what does not fit.
+
+    Raises InvalidRequest when the query leaves no room or the overlap too little of it, TooLarge for windows of more than `most` tokens.
+    """
 
     def encode(texts: Sequence[str]) -> Encoded:
         return encoder.encode(request.query, texts, instruction=request.instruction, max_length=max_length, side=request.side)
@@ -48,14 +56,21 @@ def split(encoder: Encoder, request: RerankRequest, documents: Sequence[str], ma
         room = max_length - int(encode([""]).sequences.lengths[-1])
         if room < 1:
             raise InvalidRequest(f"query: leaves no room for documents within max_length {max_length}", "query")
+        _check_overlap(request, room)
+        # Where the query stands in a sequence that all share, windows do not repeat it.
+        own, total = int(encode(["", ""]).sequences.lengths[-1]), 0
         tokens = encoder.vocabulary.tokenizer.encode_batch([documents[index] for index in long], add_special_tokens=False)
         for index, found in zip(long, tokens, strict=True):
             offsets = found.offsets[: request.max_tokens_per_doc]
-            steps = list(token_spans(len(offsets), room, request.chunk_overlap))
-            kept = steps[: request.max_chunks]
+            count = window_count(len(offsets), room, request.chunk_overlap)
+            kept = min(count, request.max_chunks or count)
+            total += kept * (own + min(len(offsets), room))
+            if total > most:
+                raise TooLarge(f"the request's windows take more tokens than the queue holds ({most:,}, {PREFIX}QUEUE_TOKENS)")
             if offsets:
-                spans[index] = [(offsets[first][0], offsets[last - 1][1]) for first, last in kept]
-            cut[index] = len(kept) < len(steps) or len(offsets) < len(found.offsets)
+                steps = islice(token_spans(len(offsets), room, request.chunk_overlap), kept)
+                spans[index] = [(offsets[first][0], offsets[last - 1][1]) for first, last in steps]
+            cut[index] = kept < count or len(offsets) < len(found.offsets)
     owner = np.repeat(np.arange(len(documents)), [len(found) for found in spans])
     texts = [documents[index][first:last] for index, found in enumerate(spans) for first, last in found]
     return Windows(encode(texts) if long else whole, owner, [span for found in spans for span in found], cut)
@@ -63,12 +78,40 @@ def split(encoder: Encoder, request: RerankRequest, documents: Sequence[str], ma
 
 def token_spans(tokens: int, room: int, overlap: int | None) -> Iterator[Span]:
     """Give windows of at most `room` tokens that cover `tokens`, each sharing at least `overlap` with the one before."""
-    step = max(1, room - (room // OVERLAP_SHARE if overlap is None else overlap))
-    first = 0
+    step, first = _step(room, overlap), 0
     while first + room < tokens:
         yield first, first + room
         first += step
     yield max(0, min(first, tokens - room)), tokens
+
+
+def window_count(tokens: int, room: int, overlap: int | None) -> int:
+    """Return how many windows `token_spans` gives."""
+    return 1 + max(0, -(-(tokens - room) // _step(room, overlap)))
+
+
+def reckon(tokens: int, own: int, request: RerankRequest, max_length: int) -> int:
+    """Return about what a document of about `tokens` takes in windows, each of which takes `own` besides; for what is not tokenized yet."""
+    # A query that takes more than three quarters is refused.
+    room = max(1, max_length - own, max_length // 4)
+    tokens = min(tokens, request.max_tokens_per_doc or tokens)
+    overlap = None if request.chunk_overlap is None else min(request.chunk_overlap, room // MOST_SHARE)
+    count = window_count(tokens, room, overlap)
+    return min(count, request.max_chunks or count) * min(max_length, own + min(tokens, room))
+
+
+def _step(room: int, overlap: int | None) -> int:
+    return max(1, room - (room // OVERLAP_SHARE if overlap is None else overlap))
+
+
+def _check_overlap(request: RerankRequest, room: int) -> None:
+    overlap, most = request.chunk_overlap or 0, room // MOST_SHARE
+    if overlap > most:
+        field = request.sent_as("chunk_overlap")
+        raise InvalidRequest(
+            f"{field}: {overlap} is over the limit of {most} tokens, half of the {room} left for a window ({PREFIX}MAX_LENGTH)",
+            field,
+        )
 
 
 @dataclass(frozen=True, slots=True)

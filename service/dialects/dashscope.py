@@ -54,7 +54,7 @@ def decode(body: Body, call: Call) -> Decoded:
     with inside("parameters"):
         echo, raw = flag(wanted.return_documents, "return_documents"), options.wants_raw(wanted)
         ranked = options.request(wanted, query, texts, common.top_n(wanted), "input.documents[{}]", images)
-    ranked = msgspec.structs.replace(ranked, model=name(body.model, "model"))
+    ranked = msgspec.structs.replace(ranked, model=name(body.model, "model"), within="parameters.")
     return Decoded((ranked,), partial(_encode, given=found if echo else None, texts=texts, raw=raw))
 
 

@@ -8,6 +8,8 @@ from service.dialects.body import Body
 from service.dialects.fields import choice, flag, name, whole
 from service.schemas import Long, Picture, RerankRequest, Side
 
+_ALIASES = {"chunk_overlap": "overlap_tokens"}
+"""Options whose limit is known only once a model is picked, and what else they may be called: an error then names what was sent."""
 _CUTS = {"end": (True, "right"), "start": (True, "left"), "none": (False, "right")}
 
 
@@ -39,6 +41,7 @@ def request(
         max_chunks=chunks,
         images=images or None,
         named=named,
+        sent={own: other for own, other in _ALIASES.items() if getattr(body, own) is None and getattr(body, other) is not None},
     )
 
 

@@ -61,7 +61,7 @@ OPTIONS: dict[str, Schema] = {
     "truncation_direction": {"enum": ["left", "right", "Left", "Right", None], "description": "Which end is cut."},
     "truncate_prompt_tokens": {**_whole(-1), "description": "vLLM's max_length; -1 is the model's own limit."},
     "long_documents": {"enum": ["truncate", "chunk", None], "description": "chunk: rank long documents by their best window."},
-    "chunk_overlap": {**_whole(0), "description": "Tokens that neighbouring windows share."},
+    "chunk_overlap": {**_whole(0), "description": "Tokens that neighbouring windows share; at most half a window."},
     "max_chunks": {**_whole(1), "description": "Windows per document."},
     "max_chunks_per_doc": {**_whole(1), "description": "Cohere's max_chunks; more than one asks for windows."},
     "overlap_tokens": {**_whole(0), "description": "SiliconFlow's chunk_overlap; asks for windows."},

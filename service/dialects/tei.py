@@ -66,7 +66,8 @@ def decode_vertex(body: Body, call: Call) -> Decoded:
         instance = convert(item, f"instances[{index}]")
         with inside(f"instances[{index}]"):
             ranked, encode_one = _rank(instance, call)
-        calls.append((msgspec.structs.replace(ranked, named=f"instances[{index}].texts[{{}}]"), encode_one))
+        within = f"instances[{index}]."
+        calls.append((msgspec.structs.replace(ranked, named=f"{within}texts[{{}}]", within=within), encode_one))
     requests = tuple(ranked for ranked, _ in calls)
     check_count(sum(len(ranked.documents) for ranked in requests), "instances", call.max_documents)
 

@@ -211,6 +211,33 @@ TOO_LONG: list[tuple[str, dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "named"),
+    [
+        ("/v1/rerank", {"query": "a", "documents": [LONG], "model": "m", "overlap_tokens": 1000}, "overlap_tokens"),
+        ("/rerank", {"query": "a", "documents": [LONG], "long_documents": "chunk", "chunk_overlap": 1000}, "chunk_overlap"),
+        ("/rerank", {"input": {"query": "a", "documents": [LONG]}, "parameters": {"overlap_tokens": 1000}}, "parameters.overlap_tokens"),
+        ("/vertex", {"instances": [{"query": "a", "texts": [LONG], "overlap_tokens": 1000}]}, "instances[0].overlap_tokens"),
+    ],
+)
+def test_windows_that_hardly_go_forward_are_refused(client: Client, model: FakeModel, path: str, body: dict[str, Any], named: str) -> None:
+    """An overlap of more than half a window is named as it was sent, with value and limit; nothing stays reserved."""
+    answer = client.post(path, json=body)
+    assert answer.status_code in (400, 422), answer.text
+    told = answer.json()
+    assert (told.get("detail") or told.get("error") or told["message"]).startswith(f"{named}: 1000 is over the limit of 63 tokens"), told
+    assert model.client.reserved == 0
+
+
+def test_windows_of_more_tokens_than_the_queue_holds(start: Start, model: FakeModel) -> None:
+    """They are 413 and name the setting, whatever was reckoned before, and nothing stays reserved."""
+    client = start(queue_tokens="1024")
+    answer = client.post("/rerank", json={**GOOD, "documents": ["w " * 1000], "long_documents": "chunk"})
+    assert answer.status_code == 413
+    assert "RERANKER_QUEUE_TOKENS" in answer.json()["detail"]
+    assert model.client.reserved == 0
+
+
 @pytest.mark.parametrize(("path", "body", "named"), TOO_LONG, ids=[f"{path} {named}" for path, _, named in TOO_LONG])
 def test_what_is_too_long_is_called_as_the_caller_called_it(client: Client, path: str, body: dict[str, Any], named: str) -> None:
     """With truncation off, the refusal begins with the field that was sent: repeats and pairs of several queries counted as they came."""

@@ -32,8 +32,14 @@ def test_no_limit_is_passed() -> None:
     assert _estimate(fake, documents=long, max_length=50) == 50
     assert _estimate(fake, documents=long, max_tokens_per_doc=20) == 10 + 20 + SPECIALS
     assert _estimate(fake, documents=long, long="chunk", max_chunks=3) == 3 * 128
-    assert _estimate(fake, documents=long, long="chunk") == 10 + 25_000 + SPECIALS
+    assert _estimate(fake, documents=long, long="chunk", max_tokens_per_doc=100) == 10 + 100 + SPECIALS
     assert _estimate(fake, documents=long * 5) == 128  # scored once
+
+
+@pytest.mark.parametrize(("overlap", "windows"), [(0, 228), (55, 454), (None, 258), (10**9, 454)])
+def test_windows_are_reckoned_with_what_they_share(overlap: int | None, windows: int) -> None:
+    """Of 128 tokens each, 10 for the query, 8 around; an overlap counts at most at half of the rest, for a larger one is refused."""
+    assert _estimate(card(family=FAMILY), documents=["x" * 100_000], long="chunk", chunk_overlap=overlap) == windows * 128
 
 
 def test_other_scripts_are_not_reckoned_by_their_bytes() -> None:
@@ -61,3 +67,14 @@ def test_text_is_not_reckoned_at_more_than_it_is(text: str) -> None:
     """With the starter's tokenizer, in many scripts: at most a quarter more than its tokens, so that no deadline is refused for nothing."""
     found = plan(RerankRequest(query="what does the fox do", documents=[text * 8, text * 12]), MODEL, SETTINGS)
     assert found.estimated_tokens <= 1.25 * prepare(found).encoded.sequences.tokens
+
+
+@pytest.mark.parametrize("overlap", [None, 0, 40])
+def test_windows_are_not_reckoned_at_more_than_they_are(overlap: int | None) -> None:
+    """With the starter's tokenizer: at most a quarter more than the tokens of all windows."""
+    request = RerankRequest(
+        query="what does the fox do", documents=[TEXTS["English"] * 60], long="chunk", chunk_overlap=overlap, max_length=128
+    )
+    found = plan(request, MODEL, SETTINGS)
+    tokens = prepare(found).encoded.sequences.tokens
+    assert 0.5 * tokens <= found.estimated_tokens <= 1.25 * tokens

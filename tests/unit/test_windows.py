@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from batching.errors import InvalidRequest, TooLarge
 from batching.families.base import Family, Piece
 from batching.families.detect import detect
 from batching.families.encode import Encoder
@@ -16,14 +18,17 @@ from service.model_files import starter
 from service.ranking import order
 from service.schemas import RerankRequest
 from service.tokens import estimate, unrepeat
-from service.windows import best, split, token_spans
+from service.windows import MOST_SHARE, best, split, token_spans, window_count
 from tests.http.fakes import FakeEncoder
+
+ANY = 1 << 30
 
 
 @given(st.integers(0, 3000), st.integers(1, 600), st.none() | st.integers(0, 700))
 def test_windows_cover_every_token_and_go_forward(tokens: int, room: int, overlap: int | None) -> None:
     """No token is left out, no window is over the room, each begins behind the one before and reaches it or overlaps as asked."""
     spans = list(token_spans(tokens, room, overlap))
+    assert len(spans) == window_count(tokens, room, overlap)
     assert spans[0][0] == 0
     assert spans[-1][1] == tokens
     for first, last in spans:
@@ -45,7 +50,7 @@ def test_split_keeps_every_word_or_says_that_it_cut(lengths: list[int], overlap:
     """Every word of a document stands in one of its windows unless `cut` says otherwise, and windows are in document order."""
     documents = [" ".join(f"w{number}" for number in range(length)) for length in lengths]
     request = RerankRequest(query="q", documents=documents, chunk_overlap=overlap, max_chunks=most, max_tokens_per_doc=cap)
-    windows = split(FakeEncoder(), request, documents, 32)  # type: ignore[arg-type]
+    windows = split(FakeEncoder(), request, documents, 32, ANY)  # type: ignore[arg-type]
     assert windows.owner.tolist() == sorted(windows.owner.tolist())
     assert windows.encoded.sequences.scores == len(windows.owner) == len(windows.spans)
     for index, document in enumerate(documents):
@@ -111,7 +116,7 @@ def test_windows_of_a_real_tokenizer_leave_no_word_out() -> None:
     encoder = Encoder(detect(starter(), "starter"))
     texts = ["Zoë's café ☕ 東京タワー " * 60, "x" * 3000, "one short line", "word " * 400]
     request = RerankRequest(query="what is in Tokyo?", documents=texts)
-    windows = split(encoder, request, texts, 64)
+    windows = split(encoder, request, texts, 64, ANY)
     assert not windows.cut.any()
     assert int(windows.encoded.sequences.lengths.max()) <= 64
     for index, text in enumerate(texts):
@@ -121,3 +126,30 @@ def test_windows_of_a_real_tokenizer_leave_no_word_out() -> None:
             assert not text[covered:first].strip() if first > covered else True
             covered = max(covered, last)
         assert not text[covered:].strip()
+
+
+@pytest.mark.parametrize("sent", ["chunk_overlap", "overlap_tokens"])
+def test_an_overlap_leaves_half_a_window(sent: str) -> None:
+    """What is over is refused by the name it came by, before the windows are made; half is taken, and so is any where all documents fit."""
+    encoder, long = FakeEncoder(), [" ".join(["w"] * 500)]
+    request = RerankRequest(query="q", documents=long, chunk_overlap=16, sent={} if sent == "chunk_overlap" else {"chunk_overlap": sent})
+    with pytest.raises(
+        InvalidRequest, match=rf"^{sent}: 16 is over the limit of 15 tokens, half of the 30 .*RERANKER_MAX_LENGTH"
+    ) as caught:
+        split(encoder, request, long, 32, ANY)  # type: ignore[arg-type]
+    assert caught.value.field == sent
+    assert split(encoder, request, ["short"], 32, ANY).encoded.sequences.scores == 1  # type: ignore[arg-type]
+    half = RerankRequest(query="q", documents=long, chunk_overlap=30 // MOST_SHARE)
+    assert split(encoder, half, long, 32, ANY).encoded.sequences.scores == window_count(500, 30, 15)  # type: ignore[arg-type]
+
+
+def test_windows_that_the_queue_never_holds_are_not_made() -> None:
+    """They are counted first, query and all: one token too many is TooLarge, and no text of a window was tokenized."""
+    encoder, long = FakeEncoder(), [" ".join(["w"] * 500)]
+    request = RerankRequest(query="q", documents=long)
+    tokens = split(encoder, request, long, 32, ANY).encoded.sequences.tokens  # type: ignore[arg-type]
+    assert split(encoder, request, long, 32, tokens).encoded.sequences.tokens == tokens  # type: ignore[arg-type]
+    made = len(encoder.calls)
+    with pytest.raises(TooLarge, match="RERANKER_QUEUE_TOKENS"):
+        split(encoder, request, long, 32, tokens - 1)  # type: ignore[arg-type]
+    assert all(len(call["documents"]) <= 2 for call in encoder.calls[made:])  # type: ignore[arg-type]

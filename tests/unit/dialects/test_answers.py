@@ -329,6 +329,10 @@ def test_message_pack(path: str) -> None:
     assert packed.call.packed
 
 
+SENT = {"chunk_overlap": "overlap_tokens"}
+"""What errors call it."""
+
+
 @pytest.mark.parametrize(
     ("given", "read"),
     [
@@ -350,9 +354,9 @@ def test_message_pack(path: str) -> None:
         ({"long_documents": "truncate", "max_chunks_per_doc": 10}, {"long": "truncate", "max_chunks": 10}),
         ({"max_chunks_per_doc": 10}, {"long": "chunk", "max_chunks": 10}),
         ({"max_chunks_per_doc": 1}, {"long": None, "max_chunks": 1}),
-        ({"max_chunks_per_doc": 1, "overlap_tokens": 80}, {"long": None, "max_chunks": 1, "chunk_overlap": 80}),
-        ({"overlap_tokens": 80}, {"long": "chunk", "chunk_overlap": 80}),
-        ({"overlap_tokens": 0}, {"long": None, "chunk_overlap": 0}),
+        ({"max_chunks_per_doc": 1, "overlap_tokens": 80}, {"long": None, "max_chunks": 1, "chunk_overlap": 80, "sent": SENT}),
+        ({"overlap_tokens": 80}, {"long": "chunk", "chunk_overlap": 80, "sent": SENT}),
+        ({"overlap_tokens": 0}, {"long": None, "chunk_overlap": 0, "sent": SENT}),
     ],
 )
 def test_options(given: dict[str, Any], read: dict[str, Any]) -> None:

@@ -77,10 +77,11 @@ def test_it_is_released_whatever_happens(directory: Path, error: type[BaseExcept
 
 
 def test_the_count_replaces_the_estimate(directory: Path) -> None:
-    """A request that turns out longer stays admitted and counts in full; one that is shorter makes room."""
+    """A request that turns out longer stays admitted beside others and counts in full; one that is shorter makes room."""
     one, other = owner(directory, 0), owner(directory, 1)
     with one.reserve(500) as reservation:
-        reservation.adjust(1200)
+        with other.reserve(500):
+            reservation.adjust(LIMIT)
         with pytest.raises(Overloaded):
             other.reserve(1)
         reservation.adjust(300)
@@ -93,6 +94,14 @@ def test_what_could_never_fit_is_too_large(directory: Path) -> None:
     one = owner(directory, 0)
     with one.reserve(LIMIT), pytest.raises(TooLarge, match=r"1,001 tokens .*1,000.*RERANKER_QUEUE_TOKENS"):
         one.reserve(LIMIT + 1)
+
+
+def test_a_count_that_could_never_fit_is_too_large(directory: Path) -> None:
+    """What turns out to be more than the whole queue is refused like what was known to be, and leaves nothing reserved."""
+    one = owner(directory, 0)
+    with pytest.raises(TooLarge, match=r"1,001 tokens .*1,000.*RERANKER_QUEUE_TOKENS"), one.reserve(500) as reservation:
+        reservation.adjust(LIMIT + 1)
+    assert reserved(directory) == [(0, 0)] * 3
 
 
 def test_no_two_owners_get_the_last_room(directory: Path) -> None:
