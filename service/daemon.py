@@ -164,7 +164,8 @@ class Daemon:
             with self.log_file.open("rb") as log:
                 size = log.seek(0, os.SEEK_END)
                 log.seek(max(0, size - 65536 - 400 * lines))
-                return log.read().decode("utf-8", "replace").splitlines()[-lines:]
+                found = log.read().decode("utf-8", "replace").splitlines()
+                return found[max(0, len(found) - lines) :]
         except FileNotFoundError:
             return []
 

@@ -93,7 +93,7 @@ def status(name: str, directory: Path | None) -> None:
 
 @command.command("logs")
 @_instance
-@click.option("-n", "--lines", default=50, show_default=True, help="Last lines to show.")
+@click.option("-n", "--lines", default=50, show_default=True, type=click.IntRange(0), help="Last lines to show.")
 @click.option("-f", "--follow", is_flag=True, help="Go on showing what is written.")
 def logs(name: str, directory: Path | None, lines: int, follow: bool) -> None:
     """Show the service's log."""

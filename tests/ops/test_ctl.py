@@ -84,6 +84,15 @@ def test_a_directory_that_can_not_be_written_to_is_told(tmp_path: Path) -> None:
         Daemon(tmp_path, "default").start([], 1.0, {})
 
 
+def test_the_last_lines_of_a_log_are_as_many_as_told(tmp_path: Path, rerankd: Run) -> None:
+    """None of them for 0, all for more than there are; fewer than none is a usage error."""
+    daemon = Daemon(tmp_path / "rerankd", "default")
+    daemon.log_file.write_text("one\ntwo\nthree\n")
+    assert [daemon.tail(lines) for lines in (0, 1, 3, 9)] == [[], ["three"], ["one", "two", "three"], ["one", "two", "three"]]
+    assert rerankd("ctl", "logs", "-n", "0").stdout == ""
+    assert rerankd("ctl", "logs", "-n", "-2").returncode == 2
+
+
 def test_a_state_file_of_a_dead_service_is_not_believed(tmp_path: Path) -> None:
     """The lock went with the process, so the process id in the file, which may be anybody's by now, is never signalled."""
     daemon = Daemon(tmp_path, "default")
