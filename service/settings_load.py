@@ -14,7 +14,7 @@ import msgspec
 
 from batching.errors import SettingError
 from service.settings import PREFIX, Settings
-from service.settings_parse import Declared, declared, parse
+from service.settings_parse import Declared, allowed, declared, parse
 
 # Kubernetes puts RERANKER_PORT=tcp://10.0.0.1:8000 and more into every pod beside a Service that is named "reranker".
 _SERVICE_LINK = re.compile(PREFIX + r"(SERVICE_(HOST|PORT)\w*|PORT_\d+_(TCP|UDP|SCTP)\w*)")
@@ -140,4 +140,5 @@ def _check_networks(networks: tuple[str, ...]) -> None:
         try:
             ipaddress.ip_network(network)
         except ValueError as error:
-            raise SettingError(f"{PREFIX}IMAGE_NETWORKS={','.join(networks)!r} is not allowed: {error}") from None
+            reason = f"it takes {allowed(declared()['image_networks'])}; {error}"
+            raise SettingError(f"{PREFIX}IMAGE_NETWORKS={','.join(networks)!r} is not allowed: {reason}") from None

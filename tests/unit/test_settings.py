@@ -131,6 +131,10 @@ def test_settings_that_contradict_one_another_are_refused() -> None:
     """A contradiction is an error that names the settings, never a silent choice."""
     for environ, words in (
         ({"RERANKER_TLS_CERT": "a.pem"}, "RERANKER_TLS_KEY is not set"),
+        (
+            {"RERANKER_IMAGE_NETWORKS": "10.1.0.0/33"},
+            r"is not allowed: it takes .*networks \(10.1.0.0/16\), or none; '10.1.0.0/33' does not",
+        ),
         ({"RERANKER_METRICS_AUTH": "1"}, "RERANKER_METRICS_AUTH=true would protect nothing: it needs RERANKER_API_KEY or"),
         ({"RERANKER_MODEL_PATH": "a,b"}, "2 directories for 1 models"),
         ({"RERANKER_MODEL_NAME": "a,a"}, "names a model twice"),
