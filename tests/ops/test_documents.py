@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from batching.restart import Action, ChildView, Policy, next_action
 from service.settings_parse import declared
 from tests.ops.tools import OPS, ROOT
 
@@ -36,6 +37,22 @@ def test_links_lead_somewhere(name: str) -> None:
     """Relative links are files."""
     links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", (OPS / name).read_text())
     assert [link for link in links if not (OPS / link).exists()] == []
+
+
+@pytest.mark.parametrize(("was_ready", "action"), [(True, Action.SPAWN), (False, Action.NOTHING)])
+def test_the_runbook_knows_which_worker_is_tried_again(*, was_ready: bool, action: Action) -> None:
+    """One that was ready, after at most so long; one that never was, not."""
+    policy = Policy()
+    failed = ChildView(
+        running=False, exit_code=None, state="failed", age_s=0, heartbeat_age_s=0, forward_running_s=0, crashes=policy.max_crashes,
+        ended_age_s=policy.max_backoff_s, was_ready=was_ready,
+    )  # fmt: skip
+    assert next_action(failed, policy) is action
+    text = " ".join((OPS / "RUNBOOK.md").read_text().split())
+    assert text.count(f"growing intervals of up to {policy.max_backoff_s:g} s") == text.count("never got ready") == 2
+    assert policy.max_crashes == 5
+    assert "five crashes in a row" in text
+    assert not re.search("not tried again by itself|give the worker up", text)
 
 
 def test_what_benchmarks_lists_is_there() -> None:
