@@ -87,6 +87,15 @@ def test_an_upgrade_replaces_what_was_installed(tmp_path: Path) -> None:
         assert str(where.resolve()).endswith(command.split()[2])
 
 
+def test_what_other_users_may_read_is_what_is_promised() -> None:
+    """The modes that SECURITY.md names are the unit's, and the runtime directory's."""
+    service = parsed("rerankd.service")["Service"]
+    text = (OPS / "SECURITY.md").read_text()
+    row = next(line for line in text.splitlines() if line.startswith("| another user of the host"))
+    assert re.findall(r"`(\w+)=(\w+)`", row) == [(key, service[key]) for key in ("CacheDirectoryMode", "UMask")]
+    assert re.findall(r"([^;|]+), mode (\w+)", row) == [(" the queue: a private directory", service["RuntimeDirectoryMode"])]
+
+
 def seconds(text: str) -> float:
     """A time span of systemd's in seconds."""
     units = {"min": 60.0, "s": 1.0}
