@@ -107,4 +107,8 @@ def convert(item: Any, field: str) -> Body:
     """Read an object inside a body as a body of its own; raises InvalidRequest."""
     if not isinstance(item, dict):
         raise InvalidRequest(f"{field}: required, an object", field)
-    return msgspec.convert(item, Body)
+    try:
+        return msgspec.convert(item, Body)
+    except msgspec.ValidationError as error:
+        # MessagePack has keys that are no strings.
+        raise InvalidRequest(f"{field}: {error}", field) from None

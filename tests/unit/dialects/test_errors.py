@@ -396,6 +396,22 @@ def test_empty_texts() -> None:
     assert (str(caught.value), caught.value.error_type) == ("`texts` cannot be empty", "Empty")  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("/rerank", {"input": {1: 2}}, "input"),
+        ("/rerank", {"input": {"query": Q, "documents": D}, "parameters": {1: 2}}, "parameters"),
+        ("/vertex", {"instances": [{"query": Q, "texts": D}, {1: 2, "query": Q, "texts": D}]}, "instances[1]"),
+    ],
+)
+def test_keys_that_are_numbers(path: str, body: dict[str, Any], field: str) -> None:
+    """MessagePack allows them, no dialect's objects have any."""
+    with pytest.raises(InvalidRequest) as caught:
+        exchange(path, msgspec.msgpack.encode(body), {"content-type": "application/msgpack"})
+    assert caught.value.field == field
+    assert str(caught.value).startswith(f"{field}: ")
+
+
 def test_other_shapes() -> None:
     """DashScope's and OpenAI's errors have the shapes that their clients parse."""
     assert body_of("dashscope", 400, "Validation") == (400, {"code": "InvalidParameter", "message": "what is wrong", "request_id": "r-1"})
