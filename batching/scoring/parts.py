@@ -90,13 +90,17 @@ def decoder_classifier(source: Source) -> Parts:
 
 
 def vocabulary(source: Source) -> Parts:
-    """A language model whose score is one row of its output embedding, or one row less another; only those rows are kept."""
+    """A language model whose score is one row of its output embedding, or one row less another; only those rows are kept.
+
+    Where config.json ties it to the input's and the files hold one of its own all the same, transformers reads that, and so it is here.
+    """
     card = source.card
     tokens = [token for token in (card.family.yes, card.family.no) if token is not None]
-    name = "model.embed_tokens.weight" if source.config.get_text_config().tie_word_embeddings else "lm_head.weight"
-    rows = read_rows(folder(card), name, token_ids(card, tokens))
+    names = ["lm_head.weight", *(["model.embed_tokens.weight"] if source.config.get_text_config().tie_word_embeddings else [])]
+    held = (read_rows(folder(card), name, token_ids(card, tokens)) for name in names)
+    rows = next((found for found in held if found is not None), None)
     if rows is None or not tokens:
-        raise UnsupportedModel(f"{card.name}: {name} is missing from its weights, and its score is read from there")
+        raise UnsupportedModel(f"{card.name}: {names[-1]} is missing from its weights, and its score is read from there")
     weight = rows[0] - rows[1] if len(tokens) > 1 else rows[0]
     return Parts(body(source), PairReader(row_read(card), LinearHead(weight), causal=card.family.causal))
 

@@ -92,3 +92,27 @@ def test_other_files_change_nothing(
     card = detect(directory, "m", checkpoints.RECIPES.get(name))
     got = scores(load_scorer(card, PLAIN), Encoder(card).encode(QUERY, DOCUMENTS).sequences)
     np.testing.assert_allclose(got, want, atol=FLOAT32 * scale(want), rtol=0)
+
+
+@pytest.mark.parametrize("same", [True, False])
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [
+        ("qwen3", partial(decoders.verdict, prompt=prompts.qwen3, yes="yes", no="no")),
+        ("bge_gemma", partial(decoders.verdict, prompt=prompts.bge, yes="Yes")),
+    ],
+)
+def test_a_tied_model_with_an_output_embedding_of_its_own(
+    tmp_path: Path, name: str, reference: Callable[..., references.Raw], same: bool
+) -> None:
+    """It is read if it differs, whatever config.json says, as transformers does not tie then."""
+    directory = getattr(checkpoints, name)(tmp_path / "m")
+    path = directory / "model.safetensors"
+    tensors = load_file(path)
+    own = tensors["model.embed_tokens.weight"].clone()
+    tensors["lm_head.weight"] = own if same else others({"": own})[""]
+    save_file(tensors, path, metadata={"format": "pt"})
+    want = reference(directory, QUERY, DOCUMENTS)
+    card = detect(directory, "m", checkpoints.RECIPES[name])
+    got = scores(load_scorer(card, PLAIN), Encoder(card).encode(QUERY, DOCUMENTS).sequences)
+    np.testing.assert_allclose(got, want, atol=FLOAT32 * scale(want), rtol=0)
