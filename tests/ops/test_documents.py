@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from batching.families.rules import FAMILIES
 from batching.restart import Action, ChildView, Policy, next_action
 from service.settings_parse import declared
 from tests.ops.tools import OPS, ROOT
@@ -53,6 +54,15 @@ def test_the_runbook_knows_which_worker_is_tried_again(*, was_ready: bool, actio
     assert policy.max_crashes == 5
     assert "five crashes in a row" in text
     assert not re.search("not tried again by itself|give the worker up", text)
+
+
+def test_how_long_a_query_may_be() -> None:
+    """The README names the two shares of max_length that there are, and whose the larger one is."""
+    line = next(line for line in (ROOT / "README.md").read_text().splitlines() if line.startswith("- A query longer than"))
+    shares = {share: {name for name, family in FAMILIES.items() if family.query_share == share} for share in (0.75, 1)}
+    assert shares[1] == {"bi-encoder", "colbert"} == FAMILIES.keys() - shares[0.75]
+    assert "three quarters" in line
+    assert all(name in line.lower() for name in shares[1])
 
 
 def test_what_benchmarks_lists_is_there() -> None:
