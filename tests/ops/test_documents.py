@@ -9,6 +9,7 @@ import pytest
 
 from batching.families.rules import FAMILIES
 from batching.restart import Action, ChildView, Policy, next_action
+from service.failures import STATUSES
 from service.settings_parse import declared
 from tests.ops.tools import OPS, ROOT
 
@@ -54,6 +55,12 @@ def test_the_runbook_knows_which_worker_is_tried_again(*, was_ready: bool, actio
     assert policy.max_crashes == 5
     assert "five crashes in a row" in text
     assert not re.search("not tried again by itself|give the worker up", text)
+
+
+def test_every_status_is_in_the_table() -> None:
+    """What the service answers is in the README's table, but for 499: its caller has gone."""
+    rows = re.findall(r"^\| (\d{3}) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert sorted(map(int, rows)) == sorted({*STATUSES} - {200, 499})
 
 
 def test_how_long_a_query_may_be() -> None:
