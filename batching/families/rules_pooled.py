@@ -35,7 +35,15 @@ def module_chain(facts: Facts) -> Family | None:
         return None
     if last.get("out_features") != 1:
         raise UnsupportedModel(f"{facts.root} ends in {last.get('out_features')} numbers where a reranker ends in 1; use a reranker")
+    check_order(facts)
     return replace(modernbert.CHAIN, read=read_pooling(facts, default_prompt(facts)))
+
+
+def check_order(facts: Facts) -> None:
+    """Refuse a module between Transformer and Pooling: it works on every token (module_input_name), and here all work on the pooled row."""
+    early = [kind for kind in facts.kinds[: facts.kinds.index("Pooling")] if kind not in ("Transformer", "Dropout")]
+    if early:
+        raise UnsupportedModel(f"{facts.root}/modules.json has {', '.join(early)} before its Pooling, which is not served; use a reranker")
 
 
 def late_interaction(facts: Facts) -> Family | None:
@@ -81,6 +89,7 @@ def sentence_encoder(facts: Facts) -> Family | None:
     extra = [kind for kind in facts.kinds if kind not in BEHIND_POOLING | {"Transformer", "Pooling"}]
     if extra:
         raise UnsupportedModel(f"{facts.root}/modules.json holds {', '.join(extra)}, which is not served in a bi-encoder; use a reranker")
+    check_order(facts)
     query, document = read_prompts(facts)
     similarity = facts.sentence.get("similarity_fn_name") or "cosine"
     if similarity not in ("cosine", "dot"):

@@ -7,9 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from sentence_transformers.base.modules.dense import Dense
+from sentence_transformers.sentence_transformer.modules import Normalize
 
 from batching.errors import UnsupportedModel
 from batching.families.card import ModelCard
@@ -18,8 +21,8 @@ from batching.scoring.load import load_scorer
 from batching.scoring.options import ScoringOptions
 from tests import checkpoints
 from tests.checkpoints import QUERY, SENTENCES
-from tests.checkpoints.weights import edit_json
-from tests.models import layerwise
+from tests.checkpoints.weights import edit_json, randomise
+from tests.models import layerwise, references
 from tests.models.cases import encoded, encoder_of, scorer_of
 from tests.models.packs import scores
 
@@ -171,3 +174,24 @@ def test_a_sentence_encoder_may_lack_the_pooler_it_does_not_read(tmp_path: Path)
     card = msgspec.structs.replace(encoder_of("bi-encoder mean").card, path=str(tmp_path / "m"))
     request = encoded("bi-encoder mean", QUERY, SENTENCES[:3])
     assert scores(load_scorer(card, PLAIN), request).tolist() == scores(scorer_of("bi-encoder mean"), request).tolist()
+
+
+@pytest.mark.parametrize("name", ["bi_encoder", "ettin"])
+@pytest.mark.parametrize("kind", ["Dense", "Normalize"])
+def test_a_module_before_the_pooling_is_refused(tmp_path: Path, name: str, kind: str) -> None:
+    """sentence-transformers runs it on every token, and its scores show that."""
+    directory = getattr(checkpoints, name)(tmp_path / "m")
+    reference = references.sentence_encoder if name == "bi_encoder" else references.cross_encoder
+    bare = reference(directory, QUERY, SENTENCES[:3])
+    tokens = {"module_input_name": "token_embeddings", "module_output_name": "token_embeddings"}
+    module = Dense(32, 32, **tokens) if kind == "Dense" else Normalize(**tokens)
+    randomise(module, 3)
+    (directory / "9_Early").mkdir()
+    module.save(str(directory / "9_Early"))
+    path = directory / "modules.json"
+    entries = json.loads(path.read_text("utf-8"))
+    early = {"idx": 9, "name": "9", "path": "9_Early", "type": f"{type(module).__module__}.{kind}"}
+    path.write_text(json.dumps([entries[0], early, *entries[1:]]), "utf-8")
+    assert np.abs(reference(directory, QUERY, SENTENCES[:3]) - bare).max() > 1e-4
+    with pytest.raises(UnsupportedModel, match=rf"modules\.json has {kind} before its Pooling"):
+        detect(directory, "m")
