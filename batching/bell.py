@@ -25,6 +25,8 @@ class Bell:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self._socket.bind(str(path))
+        self._rings = select.poll()  # `select.select` knows no descriptor above 1023
+        self._rings.register(self._socket, select.POLLIN)
 
     def fileno(self) -> int:
         """For an event loop's reader."""
@@ -32,7 +34,7 @@ class Bell:
 
     def wait(self, timeout_s: float) -> bool:
         """Sleep until rung or until `timeout_s` has passed; whether it was rung."""
-        rung = bool(select.select([self._socket], [], [], timeout_s)[0])
+        rung = bool(self._rings.poll(timeout_s * 1000))
         if rung:
             self.clear()
         return rung

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import select
 import signal
 import socket
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 from batching.errors import StartError
 from service import http_process
 from service.models import Served
-from service.nursery import MESSAGE_BYTES, PLACE, PROGRAM
+from service.nursery import MESSAGE_BYTES, PLACE, PROGRAM, readable
 
 ARGUMENTS_AT = 45
 """Where /proc/self/stat says where the command line lies: field 48 of proc(5), the end in 49; two fields stand before the split."""
@@ -88,12 +87,12 @@ def _bear(parent: socket.socket, models: _Models) -> int | None:
 def _next_born(parent: socket.socket, waking: socket.socket, models: _Models) -> int | None:
     """See `_bear`, whose descriptors and signals are still the nursery's when this returns."""
     while True:
-        ready = select.select([parent, waking], [], [])[0]
-        if waking in ready:
+        ready = readable([parent.fileno(), waking.fileno()])
+        if waking.fileno() in ready:
             with contextlib.suppress(BlockingIOError):
                 waking.recv(4096)
             _tell_ends(parent)
-        if parent not in ready:
+        if parent.fileno() not in ready:
             continue
         asked = parent.recv(MESSAGE_BYTES)
         if not asked:

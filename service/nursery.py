@@ -29,6 +29,17 @@ TELL_S = 0.5
 SUPPORTED = sys.platform == "linux"
 
 
+def readable(descriptors: Sequence[int], timeout_s: float | None = None) -> list[int]:
+    """Those that can be read or have come to their end, as soon as one can; none once `timeout_s` has passed.
+
+    `select.select` knows no descriptor above 1023, of which a parent of many processes has some.
+    """
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poll.poll(None if timeout_s is None else timeout_s * 1000)]
+
+
 class Nursery:
     """Starts HTTP processes by number. `listeners`: each one's socket; `lifeline`: what ends all when the parent is gone."""
 
@@ -112,7 +123,7 @@ class _Brood:
         self.process.wait()
         until = time.monotonic() + 1.0
         while not self.gone and time.monotonic() < until:
-            select.select([self._line], [], [], WAIT_S)
+            readable([self._line.fileno()], WAIT_S)
             self.read()
 
     def close(self) -> None:
@@ -171,7 +182,7 @@ class Child:
 
     def _lives(self, pid: int) -> bool:
         if self._watch is not None:
-            return not select.select([self._watch], [], [], 0)[0]
+            return not readable([self._watch], 0.0)
         try:
             os.kill(pid, 0)
         except OSError:

@@ -5,8 +5,10 @@ stops in order, and removes the directory. It serves nothing itself, so that it 
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
+import resource
 import signal
 import socket
 import time
@@ -57,6 +59,18 @@ class Supervisor:
         self._said_ready = False
         for number in SIGNALS:  # before anything is made that a signal would leave behind; `run` looks at them first of all
             signal.signal(number, lambda caught, _frame: self._signals.append(caught))
+        raise_descriptor_limit()
+        try:
+            self._make(models)
+        except (OSError, StartError) as error:  # in the latter, other advice would lead astray
+            cause = error.__cause__ or error
+            if isinstance(cause, OSError) and cause.errno == errno.EMFILE:
+                raise StartError(too_many_descriptors(settings.workers, len(models), descriptor_limits()[0])) from error
+            raise
+
+    def _make(self, models: Sequence[ModelPlan]) -> None:
+        """Make everything that the service stands on, or nothing."""
+        settings = self._settings
         with contextlib.ExitStack() as undo:
             self._listening = undo.enter_context(contextlib.ExitStack())
             self._sockets = self._listen()
@@ -216,6 +230,26 @@ class Supervisor:
         self._leave.close()
         self._notifier.close()
         log.info("stopped")
+
+
+def descriptor_limits() -> tuple[int, int]:
+    """How many descriptors a process may have, and how far it may raise that itself."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)
+
+
+def raise_descriptor_limit() -> None:
+    """Allow this process and its children as many descriptors as they may have; the limit is low by default for those who use `select`."""
+    hard = descriptor_limits()[1]
+    with contextlib.suppress(OSError, ValueError):  # some systems name a limit that they don't grant
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def too_many_descriptors(processes: int, models: int, limit: int) -> str:
+    """What to do where the limit is too low."""
+    needs = f"RERANKER_WORKERS={processes} with {models} {'model' if models == 1 else 'models'}"
+    return (
+        f"{needs} needs more than the {limit:,} open files that are allowed; raise the limit (ulimit -n, LimitNOFILE=) or lower the setting"
+    )
 
 
 def in_words(workers: Sequence[WorkerView]) -> str:

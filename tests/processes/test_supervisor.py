@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,7 +58,7 @@ def pools() -> Pools:
 @pytest.fixture
 def supervisor(short_path: Path, pools: Pools) -> Iterator[Supervisor]:
     """One whose children are imitated."""
-    before = [signal.getsignal(number) for number in SIGNALS]
+    before, limits = [signal.getsignal(number) for number in SIGNALS], resource.getrlimit(resource.RLIMIT_NOFILE)
     settings = load_settings({}, {"port": "0", "model_name": "starter", "runtime_dir": str(short_path), "queue_tokens": "1024"})
     found = Supervisor(settings, [ModelPlan(card=model_files.cards(settings)[0], workers=[WorkerSpec(factory="tests.fakes:make")])])
     found._pools, found._http = [pools], pools  # type: ignore[list-item, assignment]
@@ -65,6 +66,7 @@ def supervisor(short_path: Path, pools: Pools) -> Iterator[Supervisor]:
     found._leave.close()
     for number, handler in zip(SIGNALS, before, strict=True):
         signal.signal(number, handler)
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 
 
 @pytest.mark.parametrize(("ready", "told"), [(True, ["drain", "kill", "stop"]), (False, ["kill", "stop"])])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import threading
 import time
 from pathlib import Path
@@ -119,3 +120,21 @@ def test_a_path_too_long_for_a_socket_is_refused(tmp_path: Path) -> None:
     check_path(Path("/" + "x" * (MAX_PATH - 1)))
     with pytest.raises(StartError, match="RERANKER_RUNTIME_DIR"):
         check_path(Path("/" + "x" * MAX_PATH))
+
+
+@pytest.mark.skipif(resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 1300, reason="needs 1,300 open files")
+def test_a_bell_may_have_any_number(short_path: Path) -> None:
+    """Descriptors above 1023, which `select` does not know, are waited for like others."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    taken = [os.dup(0) for _ in range(1100)]
+    bell, ringer = Bell(short_path / "bell"), Ringer()
+    assert bell.fileno() > 1023
+    assert not bell.wait(0.0)
+    ringer.ring(str(short_path / "bell"))
+    assert bell.wait(10.0)
+    bell.close()
+    ringer.close()
+    for descriptor in taken:
+        os.close(descriptor)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
