@@ -13,6 +13,10 @@ from msgspec import UNSET
 
 from batching.errors import InvalidRequest
 
+DEEPEST = 100
+"""Lists and objects within each other that a field may hold. What is read is emitted as YAML and given back as well, which take more of the
+stack than reading does: a body that only the reader's own limit stops, at about a thousand, would fail there."""
+
 
 class BadBody(InvalidRequest):
     """The body is not an object in the format that its Content-Type names."""
@@ -78,10 +82,19 @@ class Body(msgspec.Struct, kw_only=True):
 
 _JSON = msgspec.json.Decoder(Body)
 _PACKED = msgspec.msgpack.Decoder(Body)
+_NESTED = frozenset({dict, list})
 
 
 def parse(body: bytes, packed: bool) -> Body:
-    """Read a JSON or MessagePack object; raises BadBody."""
+    """Read a JSON or MessagePack object; raises BadBody, InvalidRequest for a field that is nested too deeply."""
+    found = _read(body, packed)
+    # Nearly no JSON has brackets enough, and counting them is quick.
+    if packed or body.count(b"[") + body.count(b"{") > DEEPEST:
+        _check_depth(found)
+    return found
+
+
+def _read(body: bytes, packed: bool) -> Body:
     try:
         return _unpacked(body) if packed else _JSON.decode(body)
     except msgspec.ValidationError as error:
@@ -101,6 +114,20 @@ def _unpacked(body: bytes) -> Body:
     except TypeError as error:
         raise BadBody(f"body: {error}") from None
     return found
+
+
+def _check_depth(found: Body) -> None:
+    for field in Body.__struct_fields__:
+        if _is_deeper(getattr(found, field), DEEPEST):
+            raise InvalidRequest(f"{field}: nested too deeply, at most {DEEPEST} lists and objects within each other are read", field)
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    level, depth = [value] if type(value) in _NESTED else [], 0
+    while level and depth < most:
+        level = [inner for item in level for inner in (item.values() if type(item) is dict else item) if type(inner) in _NESTED]
+        depth += 1
+    return bool(level)
 
 
 def convert(item: Any, field: str) -> Body:

@@ -98,9 +98,12 @@ def read(body: bytes, found: Call) -> Decoded:
 
 
 def write(decoded: Decoded, results: Sequence[RerankResult], found: Call) -> tuple[bytes, str, dict[str, str]]:
-    """Return the body, its media type and the dialect's own headers; raises ScoringFailed."""
+    """Return the body, its media type and the dialect's own headers; raises ScoringFailed, InvalidRequest for what can't be given back."""
     answer = decoded.encode(results)
-    return *dump(answer.content, found.packed), answer.headers
+    try:
+        return *dump(answer.content, found.packed), answer.headers
+    except RecursionError:
+        raise InvalidRequest("body: nested too deeply", "body") from None
 
 
 def dump(content: Any, packed: bool) -> tuple[bytes, str]:

@@ -9,7 +9,9 @@ import pytest
 
 from batching.errors import InvalidRequest, TooLarge
 from service.dialects import table
+from service.dialects.body import DEEPEST
 from service.dialects.errors import error_body
+from service.dialects.nouns import Answer, Decoded
 from tests.unit.dialects.wire import exchange
 
 Q = "query"
@@ -410,6 +412,43 @@ def test_keys_that_are_numbers(path: str, body: dict[str, Any], field: str) -> N
         exchange(path, msgspec.msgpack.encode(body), {"content-type": "application/msgpack"})
     assert caught.value.field == field
     assert str(caught.value).startswith(f"{field}: ")
+
+
+def nest(depth: int, shape: str) -> Any:
+    """A value of so many lists or objects within each other."""
+    value: Any = 1
+    for _ in range(depth):
+        value = [value] if shape == "list" else {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("shape", ["list", "object"])
+def test_depth(shape: str, packed: bool) -> None:
+    """What is nested as deeply as is allowed comes back, as YAML and as it was; one level more is refused by the field's name."""
+    encode = msgspec.msgpack.encode if packed else msgspec.json.encode
+    headers = {"content-type": "application/msgpack"} if packed else {}
+    for more, field in ((0, None), (1, "documents"), (700, "documents")):
+        value = nest(DEEPEST - 2 + more, shape)
+        body = encode({"query": Q, "model": "m", "documents": [{"id": 1, "x": value}], "return_documents": True})
+        if field is None:
+            assert exchange("/v1/rerank", body, headers).answer["results"][0]["document"]["x"] == value
+            continue
+        with pytest.raises(InvalidRequest, match=rf"^{field}: nested too deeply, at most {DEEPEST} ") as caught:
+            exchange("/v1/rerank", body, headers)
+        assert caught.value.field == field
+
+
+def test_many_brackets_are_no_depth() -> None:
+    """Text may hold any number of them."""
+    assert exchange("/rerank", {"query": Q, "documents": ["[" * 500, "{" * 500]}).dialect == "plain"
+
+
+def test_an_answer_that_is_nested_too_deeply() -> None:
+    """It is the caller's own text that is, whatever let it in."""
+    found = table.call("/rerank", {})
+    with pytest.raises(InvalidRequest, match="nested too deeply"):
+        table.write(Decoded((), lambda _: Answer(nest(100_000, "list"))), [], found)
 
 
 def test_other_shapes() -> None:
