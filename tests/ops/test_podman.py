@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from batching.queue_files import queue_shape
 from service.settings import Settings
 from tests.ops.tools import OPS, ROOT
 
@@ -94,6 +95,17 @@ def test_compose_mounts_what_there_is_and_names_no_registry() -> None:
 def test_a_model_inside_the_image_keeps_its_name(name: str) -> None:
     """What an image is run with by default names no model: the image's own ENV would lose, and its files be served under another's name."""
     assert re.findall(r"^[^#\n]*MODEL_(?:NAME|PATH)", (OPS / name).read_text(), re.MULTILINE) == []
+
+
+def test_shared_memory_holds_the_default_model() -> None:
+    """The queues of two HTTP processes, and the packed float32 weights of bge-reranker-v2-m3's layers: 24 of width 1024."""
+    settings = Settings()
+    shape = queue_shape(workers=1, owners=2, limit_tokens=settings.queue_tokens, max_request_scores=settings.max_documents)
+    needed = 2 * shape.arena.heap_bytes + 24 * 12 * 1024 * 1024 * 4
+    for path in (PODMAN / "rerankd.container", PODMAN / "compose.yml", OPS / "kubernetes" / "base" / "deployment.yaml", ROOT / "README.md"):
+        found = re.findall(r"(?:--shm-size=|shm_size: |medium: Memory, sizeLimit: )(\d+)[Gg]", path.read_text())
+        assert len(found) == 1, path
+        assert int(found[0]) << 30 > 1.2 * needed, path
 
 
 def instructions() -> list[str]:
