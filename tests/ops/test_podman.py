@@ -27,7 +27,7 @@ KNOWN = {
     "Service": "ExecReload Restart RestartSec TimeoutStartSec TimeoutStopSec",
     "Install": "WantedBy",
 }
-"""Keys of podman-systemd.unit(5), Podman 4.6, that are used here: a misspelt one would make the generator refuse the unit."""
+"""Keys of podman-systemd.unit(5), Podman 4.7, that are used here: a misspelt one would make the generator refuse the unit."""
 
 
 def lines(path: Path) -> list[tuple[str, str, str]]:
@@ -47,6 +47,12 @@ def test_quadlets_say_what_podman_knows(name: str) -> None:
     """Every key is one of its section's, and has a value."""
     found = lines(PODMAN / name)
     assert [line for line in found if line[1] not in KNOWN[line[0]].split() or not line[2]] == []
+
+
+def test_the_podman_that_is_asked_for_knows_all_keys() -> None:
+    """Ulimit, VolumeName and NetworkName came with 4.7: an older one refuses the unit."""
+    for path in (PODMAN / "rerankd.container", OPS / "terraform" / "azure" / "variables.tf"):
+        assert re.findall(r"Podman (\d\.\d) or newer", path.read_text()) == ["4.7"]
 
 
 def test_quadlets_refer_to_what_there_is() -> None:

@@ -89,7 +89,7 @@ variable "public" {
 }
 
 variable "machine_image" {
-  description = "Marketplace image: Podman 4.6 or newer in its archive; with a GPU, NVIDIA's driver and container toolkit inside."
+  description = "Marketplace image: Podman 4.7 or newer in its archive; with a GPU, NVIDIA's driver and container toolkit inside."
   type        = object({ publisher = string, offer = string, sku = string, version = string })
   default     = { publisher = "microsoft-dsvm", offer = "ubuntu-hpc", sku = "2404", version = "latest" }
 }
