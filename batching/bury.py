@@ -22,7 +22,8 @@ def bury(directory: Path, index: int) -> int:
         if not lock.try_acquire():
             return 0
         arena = Arena(directory / f"arena.{index}")
-        left = np.flatnonzero((arena.states == WAITING) | (arena.states == LEASED))
+        states = arena.states.copy()  # one look: an entry that is given back meanwhile must not be missed in both
+        left = np.flatnonzero((states == WAITING) | (states == LEASED))
         arena.rows["cancel"][left] = 1
         arena.reserved_tokens = arena.reserved_requests = 0
         arena.close()

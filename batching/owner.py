@@ -107,7 +107,8 @@ class Owner(Generic[Holder]):
         arena = self.arena
         arena.header["owner_pid"][0] = os.getpid()
         arena.reserved_tokens = arena.reserved_requests = 0
-        in_use = (arena.states == WAITING) | (arena.states == LEASED)
+        states = arena.states.copy()  # one look: an entry that is given back meanwhile must not be missed in both
+        in_use = (states == WAITING) | (states == LEASED)
         for row in np.flatnonzero(in_use).tolist():
             fields = arena.row(row)
             size = payload_bytes(fields.sequences, fields.scores, fields.tokens, fields.blocks)
