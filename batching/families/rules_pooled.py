@@ -12,6 +12,7 @@ from batching.families import bi_encoder, colbert, modernbert
 from batching.families.base import Family, Piece, Read
 from batching.families.checkpoint import read_json
 from batching.families.facts import Facts
+from batching.families.rules_prompted import DECODERS
 from batching.families.slots import escaped
 
 POOLINGS: dict[str, Read] = {"cls": "first", "mean": "mean", "lasttoken": "last"}
@@ -36,6 +37,7 @@ def module_chain(facts: Facts) -> Family | None:
     if last.get("out_features") != 1:
         raise UnsupportedModel(f"{facts.root} ends in {last.get('out_features')} numbers where a reranker ends in 1; use a reranker")
     check_order(facts)
+    check_code(facts)
     return replace(modernbert.CHAIN, read=read_pooling(facts, default_prompt(facts)))
 
 
@@ -46,6 +48,19 @@ def check_order(facts: Facts) -> None:
         raise UnsupportedModel(f"{facts.root}/modules.json has {', '.join(early)} before its Pooling, which is not served; use a reranker")
 
 
+def check_code(facts: Facts) -> None:
+    """Refuse a language model with a body of its own code, which is there to see both sides (gte-Qwen2): transformers' sees the past only.
+
+    Where config.json says is_causal, transformers' class follows it too.
+    """
+    code = facts.config.get("auto_map") or {}
+    if facts.model_type in DECODERS and "AutoModel" in code and "is_causal" not in facts.config:
+        raise UnsupportedModel(
+            f"{facts.folder}/config.json names {code['AutoModel']} for its model (auto_map) and does not say is_causal, without which "
+            f"{facts.model_type} would see the past only; it needs remote code, which is never run"
+        )
+
+
 def late_interaction(facts: Facts) -> Family | None:
     """A ColBERT: its class, its modules (no pooling), or the files that PyLate and Stanford's library leave."""
     metadata = read_json(facts.root / "artifact.metadata")
@@ -53,6 +68,7 @@ def late_interaction(facts: Facts) -> Family | None:
     known = facts.architecture in colbert.FAMILY.architectures or facts.sentence.get("model_type") == "MultiVectorEncoder"
     if not known and not metadata and not ("Dense" in kinds and "Pooling" not in kinds) and "colbert_dim" not in facts.config:
         return None
+    check_code(facts)
     words, length = facts.sentence, facts.length
     query, document = metadata.get("query_token_id", words.get("query_prefix")), metadata.get("doc_token_id", words.get("document_prefix"))
     prompts = read_prompts(facts)
@@ -90,6 +106,7 @@ def sentence_encoder(facts: Facts) -> Family | None:
     if extra:
         raise UnsupportedModel(f"{facts.root}/modules.json holds {', '.join(extra)}, which is not served in a bi-encoder; use a reranker")
     check_order(facts)
+    check_code(facts)
     query, document = read_prompts(facts)
     similarity = facts.sentence.get("similarity_fn_name") or "cosine"
     if similarity not in ("cosine", "dot"):

@@ -22,7 +22,7 @@ from tests.checkpoints.decoders import (
 )
 from tests.checkpoints.encoders import bert, bi_encoder, electra, xlm_roberta
 from tests.checkpoints.more_encoders import albert, deberta, distilbert, gte, gte_remote, jina_v2, modernbert
-from tests.checkpoints.pooled import bert_chain, colbert, ettin, modern_colbert
+from tests.checkpoints.pooled import bert_chain, colbert, decoder_bi_encoder, ettin, modern_colbert
 
 RECIPES = {
     "qwen3": "qwen3-reranker",
@@ -46,6 +46,7 @@ __all__ = [
     "colbert",
     "ctxl",
     "deberta",
+    "decoder_bi_encoder",
     "distilbert",
     "electra",
     "ettin",

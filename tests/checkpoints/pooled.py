@@ -7,9 +7,11 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertModel, ModernBertModel
+from transformers import BertConfig, BertModel, ModernBertModel, Qwen2Config, Qwen2Model
 
-from tests.checkpoints.byte_level import modernbert_tokenizer
+from tests.checkpoints.byte_level import modernbert_tokenizer, qwen_tokenizer
+from tests.checkpoints.decoders import SHAPE
+from tests.checkpoints.encoders import write_sentence_modules
 from tests.checkpoints.more_encoders import modernbert_config
 from tests.checkpoints.vocab import bert_tokenizer
 from tests.checkpoints.weights import edit_json, save
@@ -75,6 +77,15 @@ def bert_chain(directory: Path, *, seed: int = 0) -> Path:
         max_position_embeddings=512,
     )
     return save(directory, BertModel(config), tokenizer, seed)
+
+
+def decoder_bi_encoder(directory: Path, *, seed: int = 0) -> Path:
+    """The shape of Alibaba-NLP/gte-Qwen2-*-instruct: a sentence encoder over a decoder, which reads the last token."""
+    tokenizer = qwen_tokenizer()
+    config = Qwen2Config(**SHAPE, vocab_size=len(tokenizer), max_position_embeddings=512, pad_token_id=tokenizer.pad_token_id)
+    save(directory, Qwen2Model(config), tokenizer, seed)
+    write_sentence_modules(directory, 32, pooling="lasttoken", normalize=True, max_length=128)
+    return directory
 
 
 def colbert(directory: Path, *, seed: int = 0, dimension: int = 16, attend: bool = False) -> Path:

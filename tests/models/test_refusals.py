@@ -17,6 +17,7 @@ from sentence_transformers.sentence_transformer.modules import Normalize
 from batching.errors import UnsupportedModel
 from batching.families.card import ModelCard
 from batching.families.detect import detect
+from batching.families.encode import Encoder
 from batching.scoring.load import load_scorer
 from batching.scoring.options import ScoringOptions
 from tests import checkpoints
@@ -195,3 +196,21 @@ def test_a_module_before_the_pooling_is_refused(tmp_path: Path, name: str, kind:
     assert np.abs(reference(directory, QUERY, SENTENCES[:3]) - bare).max() > 1e-4
     with pytest.raises(UnsupportedModel, match=rf"modules\.json has {kind} before its Pooling"):
         detect(directory, "m")
+
+
+def test_a_body_of_its_own_code_that_may_see_both_sides(tmp_path: Path) -> None:
+    """A sentence encoder over a decoder is refused where only its code knows what it sees, and follows is_causal where config.json says it."""
+    directory = checkpoints.decoder_bi_encoder(tmp_path / "m")
+    edit_json(directory / "config.json", auto_map={"AutoModel": "modeling_qwen.Qwen2Model", "AutoConfig": "modeling_qwen.Config"})
+    with pytest.raises(UnsupportedModel, match=r"modeling_qwen\.Qwen2Model .*is_causal.*qwen2"):
+        detect(directory, "m")
+    found = []
+    for causal in (True, False):
+        edit_json(directory / "config.json", auto_map=..., is_causal=causal)
+        want = references.sentence_encoder(directory, QUERY, SENTENCES[:3])
+        edit_json(directory / "config.json", auto_map={"AutoModel": "modeling_qwen.Qwen2Model"})
+        card = detect(directory, "m")
+        got = scores(load_scorer(card, PLAIN), Encoder(card).encode(QUERY, SENTENCES[:3]).sequences)
+        np.testing.assert_allclose(got, want, atol=1e-5)
+        found.append(want)
+    assert np.abs(found[0] - found[1]).max() > 1e-3
