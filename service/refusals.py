@@ -8,7 +8,7 @@ from litestar.exceptions import HTTPException
 
 from batching.errors import RerankdError
 from service.dialects.errors import error_body
-from service.dialects.paths import dialect_of
+from service.dialects.paths import dialect_of, normal
 from service.exchange import Exchange
 from service.failures import Failure, explain, refuse
 from service.packing import Answer
@@ -24,7 +24,7 @@ def refused(exchange: Exchange, error: Exception) -> Answer:
     exchange.reason = failure.reason
     call = exchange.call
     status, body, media_type = error_body(
-        call.dialect if call else dialect_of(exchange.path),
+        call.dialect if call else dialect_of(normal(exchange.path)),
         failure.status,
         failure.message,
         failure.error_type,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 
@@ -63,8 +65,16 @@ _EXACT = {route.path: route.dialect for route in ROUTES if "{" not in route.path
 _PREFIXES = tuple((route.prefix, route.dialect) for route in ROUTES if "{" in route.path)
 
 
+_SLASHES = re.compile("//+")
+
+
+def normal(path: str) -> str:
+    """A path as it stands in ROUTES. Litestar takes slashes that are doubled or at the end for none, so they change no dialect either."""
+    return _SLASHES.sub("/", path).rstrip("/") or "/"
+
+
 def dialect_of(path: str) -> str:
-    """The name of the dialect that a path alone suggests: what errors are worded in before the body is read."""
+    """The name of the dialect that a normal path alone suggests: what errors are worded in before the body is read."""
     for prefix, name in _PREFIXES:
         if path.startswith(prefix):
             return name

@@ -31,7 +31,7 @@ from service.dialects import (
 )
 from service.dialects.body import Body, parse
 from service.dialects.nouns import Call, Decoded, Dialect, Errors
-from service.dialects.paths import ROUTES, Route, dialect_of
+from service.dialects.paths import ROUTES, Route, dialect_of, normal
 from service.schemas import RerankResult
 
 __all__ = ["DIALECTS", "FIXED", "ROUTES", "TOKENIZE", "Route", "call", "choose", "dialect_of", "dump", "error_shape", "read", "write"]
@@ -75,13 +75,13 @@ _JSON = "application/json"
 def call(path: str, headers: Mapping[str, str], *, max_documents: int = 2000, request_id: str = "") -> Call:
     """Look at a call from outside: its path and its headers (names in lower case)."""
     packed_in = headers.get("content-type", "").lower().startswith(_PACKED_NAMES)
-    accept = headers.get("accept", "").lower()
+    accept, path = headers.get("accept", "").lower(), normal(path)
     return Call(
-        path=path if path == "/" else path.rstrip("/"),
+        path=path,
         dialect=dialect_of(path),
         agent=headers.get("user-agent", ""),
         # On other paths Api-Key is only a way to show a key.
-        pinecone="x-pinecone-api-version" in headers or ("api-key" in headers and path.rstrip("/") == _PLAIN_PATH),
+        pinecone="x-pinecone-api-version" in headers or ("api-key" in headers and path == _PLAIN_PATH),
         packed_in=packed_in,
         packed=any(name in accept for name in _PACKED_NAMES) or (packed_in and _JSON not in accept),
         max_documents=max_documents,

@@ -150,6 +150,19 @@ def test_errors_speak_the_callers_dialect(client: Client, model: FakeModel) -> N
     assert client.post("/predict", json={"inputs": ["a", "b"]}).status_code == 424
 
 
+@pytest.mark.parametrize("path", ["/score", "/v1/score", "/predict", "/vertex", "/tokenize", "/v1/ranking", "/rerank"])
+def test_slashes_change_no_error(client: Client, path: str) -> None:
+    """A slash too many is forgiven, so what is refused is refused alike: status, body and dialect in the metrics."""
+    asked = {"query": 5, "inputs": 5, "instances": 5}
+    expected = client.post(path, json=asked)
+    for other in (f"{path}/", f"/{path}", f"{path}//"):
+        url = f"http://testserver.local{other}"
+        assert (client.post(url, json=asked).status_code, client.post(url, json=asked).json()) == (expected.status_code, expected.json())
+        assert client.put(url).json().keys() == client.put(path).json().keys()
+    told = [line for line in client.get("/metrics").text.splitlines() if line.startswith("rerankd_requests_total{")]
+    assert [line.rpartition(" ")[2] for line in told if not line.endswith(" 0.0")] == ["7.0"]
+
+
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=4),

@@ -88,6 +88,21 @@ def test_choice(dialect: str, path: str, body: dict[str, Any], headers: dict[str
     assert exchange(path, body, headers).dialect == dialect
 
 
+@pytest.mark.parametrize(("dialect", "path", "body", "headers"), CASES)
+def test_slashes_change_nothing(dialect: str, path: str, body: dict[str, Any], headers: dict[str, str]) -> None:
+    """A slash at the end or one too many leads to the same handler, so it gets the same dialect, before and after the body is read."""
+    expected = exchange(path, body, headers)
+    for other in (f"{path}/", f"/{path}", path.replace("/", "//") + "//"):
+        found = exchange(other, body, headers)
+        assert (found.dialect, found.requests, found.answer) == (dialect, expected.requests, expected.answer), other
+        assert table.call(other, headers).dialect == table.call(path, headers).dialect
+
+
+def test_every_fixed_path_has_a_case() -> None:
+    """Those that only one kind of client calls, slashes or not."""
+    assert {path for _, path, _, _ in CASES} >= table.FIXED
+
+
 def test_every_dialect_is_chosen_somewhere() -> None:
     """The cases above leave no dialect out, and no two dialects share a name."""
     names = [dialect.name for dialect in table.DIALECTS]
