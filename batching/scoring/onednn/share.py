@@ -30,7 +30,9 @@ _IS_MAPPED = 2
 """The bit in glibc's size word before a block that lies in a mapping of its own, not in the heap."""
 _SMALLEST = 1 << 18
 _FREE_SHARE = 0.5
-"""A file may take this part of what is free."""
+"""A file may take this part of what is free,"""
+_KEPT_SHARE = 0.125
+"""and all together leave this part of the space: HTTP processes that start later have their files there, too."""
 
 
 def packed(pack: Callable[[], Tensor]) -> Tensor:
@@ -85,7 +87,7 @@ def _write(path: Path, data: memoryview) -> bool:
     """Write a file whole or not at all; False where it would take too much of the space."""
     path.parent.mkdir(mode=0o700, exist_ok=True)
     space = os.statvfs(path.parent)
-    if data.nbytes > space.f_bavail * space.f_frsize * _FREE_SHARE:
+    if not fits(data.nbytes, space.f_bavail * space.f_frsize, space.f_blocks * space.f_frsize):
         return False
     fresh = path.with_suffix(f".{os.getpid()}")
     try:
@@ -96,6 +98,11 @@ def _write(path: Path, data: memoryview) -> bool:
         fresh.unlink(missing_ok=True)
         raise
     return True
+
+
+def fits(size: int, free: int, space: int) -> bool:
+    """Whether a file of `size` bytes may take its part of the `free` bytes of a file system of `space` bytes."""
+    return size <= free * _FREE_SHARE and free - size >= space * _KEPT_SHARE
 
 
 def _c_library() -> ctypes.CDLL | None:

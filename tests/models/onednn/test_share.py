@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from batching.scoring.onednn import available
-from batching.scoring.onednn.share import _c_library
+from batching.scoring.onednn.share import _c_library, fits
 from batching.types import SHARED_WEIGHTS
 
 pytestmark = [
@@ -66,6 +66,15 @@ def test_a_second_worker_costs_no_copy(tmp_path: Path) -> None:
     for one in (first, second):
         assert alone[1] - one[1] > 30 * 1024
         assert one[2:] == (4, 0)
+
+
+def test_many_files_leave_an_eighth_of_the_space() -> None:
+    """However many matrices a model has, those that come after it find room."""
+    space = free = 1 << 30
+    while fits(8 << 20, free, space):
+        free -= 8 << 20
+    assert free == space // 8
+    assert not fits(space // 2 + 1, space, space)
 
 
 def test_what_can_not_be_shared_is_kept(tmp_path: Path) -> None:
