@@ -83,6 +83,8 @@ class Worker:
         self._budget = Budget(config.budget_tokens or scorer.budget_tokens)
         self._device = Device(queue_, scorer, self._report, self._budget, lambda: self._ringer.ring(self._own_bell))
         self._suspect = False
+        self._blind = False
+        """Whether a look at memory failed, which is told once."""
         self._exercised_at = time.monotonic()
         self.stopping = False
 
@@ -112,8 +114,17 @@ class Worker:
                 self._report.beat()
             if time.monotonic() - looked_at >= MEMORY_S and not self._device.fatal:
                 looked_at = time.monotonic()
-                self._report.memory(self._scorer.memory_bytes(), getattr(self._scorer, "device_memory", memory.host)())
+                self._look_at_memory()
             time.sleep(IDLE_WAIT_S)
+
+    def _look_at_memory(self) -> None:
+        """Tell how the device's memory stands. A look that fails must not stop the heart: a long forward would pass for a hang."""
+        try:
+            self._report.memory(self._scorer.memory_bytes(), getattr(self._scorer, "device_memory", memory.host)())
+        except Exception as error:  # noqa: BLE001  a driver raises what it likes
+            if not self._blind:
+                logger.warning("the memory of %s can't be looked at, and is not reported: %r", self._scorer.device, error)
+            self._blind = True
 
     def _lease(self) -> Lease | None:
         """A batch, if there is room in the pipeline. Leases ahead only when no other worker is free to take the work now.

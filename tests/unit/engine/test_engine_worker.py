@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from batching import worker as worker_module
 from batching.arena_layout import ArenaShape
 from batching.board import Board, BoardShape
 from batching.budget import RECOVER_AFTER
@@ -244,6 +245,27 @@ def test_the_devices_memory_stands_on_the_board(site: Site) -> None:
     with inline_worker(site.directory):
         site.wait(lambda: site.worker.device_total_bytes > 0)
         assert 0 < site.worker.device_free_bytes <= site.worker.device_total_bytes
+
+
+def test_a_look_at_memory_that_fails_stops_no_heart(site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """The driver raises at each look: that is told once, and a worker in a long forward does not pass for one that hangs."""
+    looks = []
+
+    def fail() -> int:
+        looks.append(time.monotonic())
+        raise RuntimeError("driver")
+
+    monkeypatch.setattr(worker_module, "MEMORY_S", 0.05)
+    with inline_worker(site.directory, depth=0, seconds_per_batch=1.0) as worker:
+        monkeypatch.setattr(worker._scorer, "memory_bytes", fail)
+        site.wait(lambda: len(looks) > 1)
+        site.put(GOOD[0])
+        site.wait(lambda: site.worker.forward_running_s > 0.5)
+        assert site.worker.heartbeat_age_s < 0.3
+        site.wait(lambda: len(site.answers) == 1)
+    assert [record.getMessage() for record in caplog.records if "memory" in record.getMessage()] == [
+        "the memory of cpu can't be looked at, and is not reported: RuntimeError('driver')"
+    ]
 
 
 @pytest.mark.parametrize("factory", ["tests.fakes:make", "tests.fakes:missing"])
