@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import socket
@@ -16,6 +17,7 @@ from batching.arena import Arena
 from batching.awake import Watch
 from batching.bury import bury
 from batching.lifeline import Lifeline
+from batching.pool import UNKILLABLE_S
 from batching.restart import Policy, backoff_s, ended_from_outside, exit_words
 from service.nursery import SUPPORTED, Child, Nursery
 from service.processes import EXIT_CANNOT_START, Cause, Processes, processes_file
@@ -192,12 +194,15 @@ class HttpPool:
         return sum(child.process is not None and now - child.beat <= fresh_s for child in self._children)
 
     def kill(self) -> None:
-        """End what still lives."""
+        """End what still lives; what hangs in the kernel is not waited for without limit."""
         self.stopping = True
-        for child in self._children:
-            if child.process:
-                child.process.kill()
-                child.process.wait()
+        processes = [child.process for child in self._children if child.process]
+        for process in processes:
+            process.kill()
+        until = time.monotonic() + UNKILLABLE_S
+        for process in processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(0.0, until - time.monotonic()))
         if self._nursery is not None:
             self._nursery.close()
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -216,6 +217,26 @@ def test_a_machine_that_slept_costs_no_process(site: Site) -> None:
 def test_causes_are_told_apart(code: int, stuck: bool, cause: Cause) -> None:
     """A crash, a kill from outside, a kill of ours and a refusal are counted apart."""
     assert cause_of(code, stuck=stuck) is cause
+
+
+@pytest.mark.parametrize("site", ["sleep"], indirect=True)
+def test_processes_that_cannot_be_killed_hold_nobody_up(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One hangs in the kernel: the stop goes on without it."""
+
+    class Unkillable:
+        def kill(self) -> None:
+            pass
+
+        def wait(self, timeout: float) -> None:
+            time.sleep(timeout)
+            raise subprocess.TimeoutExpired("http", timeout)
+
+    monkeypatch.setattr(http_pool, "UNKILLABLE_S", 0.2)
+    site.pool._children[0].process = Unkillable()
+    began = time.monotonic()
+    site.pool.kill()
+    assert time.monotonic() - began < 1.0
+    site.pool._children[0].process = None
 
 
 def test_a_process_that_cannot_come_back_is_told(tmp_path: Path) -> None:
