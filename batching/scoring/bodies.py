@@ -18,6 +18,11 @@ PACKS = frozenset({
 })  # fmt: skip
 """`model_type`s whose packed row was held against padded input (tests/models/test_bodies.py). Others may mix tokens by more than attention
 (convolutions, states, biases by distance in the row) and take the padded way."""
+PADS = frozenset({
+    "deberta", "deberta-v2", "luke", "megatron-bert", "mpnet", "rembert", "roberta-prelayernorm", "roformer", "splinter", "xmod",
+})  # fmt: skip
+"""`model_type`s that mask padding wherever tokens mix, as it was held against rows alone. In others a convolution or a transform along the
+row may read it (ConvBERT, FNet, MobileBERT), so these are only ever run in rows of one length."""
 STATIC_ROPES = frozenset({"default", "linear", "llama3", "yarn", "proportional"})
 """Rope types whose angles do not depend on the longest sequence in the batch."""
 

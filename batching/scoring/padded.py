@@ -11,15 +11,18 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from batching.scoring.batch import Batch, RowRead, module_bytes, read_rows
+from batching.scoring.bodies import PADS
 from batching.scoring.layout import Layout, spans
 from batching.types import Int32s
 
 SLACK = 0.85
 """Sequences share a bucket when the shortest has at least this part of the longest's tokens."""
+EQUAL = 1.0
+"""The same for bodies that don't mask padding everywhere: it would make scores depend on the company."""
 
 
 class PaddedForward:
-    """A base model called on padded buckets, each at most 1 / SLACK of its real tokens."""
+    """A base model called on padded buckets, each at most 1 / SLACK of its real tokens, or just these where padding would be read."""
 
     backend = "padded"
     padded = True
@@ -27,6 +30,7 @@ class PaddedForward:
 
     def __init__(self, base: PreTrainedModel) -> None:
         self._base = base
+        self._slack = SLACK if base.config.model_type in PADS else EQUAL
         accepted = inspect.signature(base.forward).parameters
         names = {"types": "token_type_ids", "positions": "position_ids"}
         self._fields = {name: field for name, field in names.items() if field in accepted}
@@ -38,7 +42,7 @@ class PaddedForward:
     def arrays(self, layout: Layout) -> dict[str, Int32s]:
         """See `Forward`: where each padded cell's token comes from, which cells are real, and where each token's cell is."""
         lengths, gather, real, back, width = layout.lengths, [], [], np.empty(len(layout.ids), dtype=np.int32), 0
-        for first, after in buckets(lengths):
+        for first, after in buckets(lengths, self._slack):
             longest = int(lengths[first:after].max())
             cells = np.arange(longest)[None, :]
             inside = cells < lengths[first:after, None]
@@ -52,7 +56,7 @@ class PaddedForward:
     def hidden(self, batch: Batch) -> Tensor:
         """See `Forward`."""
         tensors, lengths, rows, begin = batch.tensors, batch.layout.lengths, [], 0
-        for first, after in buckets(lengths):
+        for first, after in buckets(lengths, self._slack):
             shape = (after - first, int(lengths[first:after].max()))
             end = begin + shape[0] * shape[1]
             rows.append(self._bucket(tensors, slice(begin, end), shape).flatten(0, 1))
@@ -80,13 +84,13 @@ class PaddedForward:
         return module_bytes(self._base)
 
 
-def buckets(lengths: Int32s) -> list[tuple[int, int]]:
-    """Neighbours [first, after) whose lengths lie within SLACK of each other; any order, but a sorted one makes fewest."""
+def buckets(lengths: Int32s, slack: float) -> list[tuple[int, int]]:
+    """Neighbours [first, after) whose lengths lie within `slack` of each other; any order, but a sorted one makes fewest."""
     found: list[tuple[int, int]] = []
     first = 0
     for place in range(1, len(lengths) + 1):
         part = lengths[first : place + 1]
-        if place == len(lengths) or part.min() < SLACK * part.max():
+        if place == len(lengths) or part.min() < slack * part.max():
             found.append((first, place))
             first = place
     return found

@@ -5,12 +5,14 @@ One function per kind of head; which one, says the table at the end.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from tokenizers import Tokenizer
+from torch import nn
 from transformers import MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING, MODEL_MAPPING, PreTrainedConfig, PreTrainedModel
 from transformers.modeling_layers import GenericForSequenceClassification
 
@@ -173,7 +175,8 @@ def body(source: Source, allowed: Allowed | None = None) -> PreTrainedModel:
     tensors = native_tensors(card, folder(card))
     base = load_model(card, native_class(card, source.config, MODEL_MAPPING), source.config, source.dtype, allowed, tensors)
     if getattr(base, "pooler", None) is not None:
-        base.pooler = None
+        # a class that can't be made without one (SqueezeBERT) calls it unasked
+        base.pooler = None if "add_pooling_layer" in inspect.signature(type(base).__init__).parameters else nn.Identity()
     return base
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,12 +15,20 @@ import transformers
 from transformers import AutoModel, PreTrainedConfig
 
 from batching.errors import UnsupportedModel
+from batching.families.detect import detect
+from batching.families.encode import Encoder
 from batching.scoring.attention import NAME
-from batching.scoring.bodies import PACKS, check_rope, packs, read_positions
+from batching.scoring.bodies import PACKS, PADS, check_rope, packs, read_positions
 from batching.scoring.forwards import run_generic
+from batching.scoring.load import load_scorer
+from batching.scoring.options import ScoringOptions
 from batching.scoring.packed import PackedForward
 from batching.scoring.padded import PaddedForward
-from tests.checkpoints.weights import randomise
+from tests.checkpoints import DOCUMENTS, QUERY
+from tests.checkpoints.encoders import write_sentence_modules
+from tests.checkpoints.vocab import bert_tokenizer
+from tests.checkpoints.weights import randomise, save
+from tests.models import references
 from tests.models.cases import encoded, encoder_of, scorer_of
 from tests.models.packs import pack_of, scores
 
@@ -63,7 +72,7 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "xlm-roberta": ("XLMRobertaConfig", ENCODER),
     "xlm-roberta-xl": ("XLMRobertaXLConfig", ENCODER),
 }
-ROWS = [np.random.default_rng(0).integers(5, 100, length).tolist() for length in (3, 9, 9, 17, 30, 4, 9)]
+ROWS = [np.random.default_rng(0).integers(5, 100, length).tolist() for length in (3, 9, 9, 17, 30, 4, 9, 28, 29)]
 
 
 def config_of(name: str) -> PreTrainedConfig:
@@ -108,14 +117,62 @@ def test_a_packed_row_equals_padded_input(name: str) -> None:
     assert float(want.std()) > 0.5
 
 
-@pytest.mark.parametrize(("kind", "fields"), [("MPNetConfig", ENCODER), ("DebertaV2Config", ENCODER)])
-def test_others_take_the_padded_way(kind: str, fields: dict[str, Any]) -> None:
-    """A type that is not packed runs on padded buckets, and positions of RoBERTa's kind hold there too."""
+PADDED: dict[str, tuple[str, dict[str, Any]]] = {
+    "deberta": ("DebertaConfig", ENCODER | {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]}),
+    "deberta-v2": ("DebertaV2Config", ENCODER),
+    "deberta-v2 conv": ("DebertaV2Config", ENCODER | {"relative_attention": True, "conv_kernel_size": 3, "conv_act": "gelu"}),
+    "luke": ("LukeConfig", ENCODER | {"entity_vocab_size": 4, "entity_emb_size": 8}),
+    "megatron-bert": ("MegatronBertConfig", ENCODER),
+    "mpnet": ("MPNetConfig", ENCODER),
+    "rembert": ("RemBertConfig", ENCODER | {"input_embedding_size": 16}),
+    "roberta-prelayernorm": ("RobertaPreLayerNormConfig", ENCODER),
+    "roformer": ("RoFormerConfig", ENCODER | {"embedding_size": 32}),
+    "splinter": ("SplinterConfig", ENCODER),
+    "xmod": ("XmodConfig", ENCODER | {"languages": ("en_XX",), "default_language": "en_XX"}),
+}
+MIXING: dict[str, tuple[str, dict[str, Any]]] = {
+    "convbert": ("ConvBertConfig", ENCODER | {"embedding_size": 32}),
+    "fnet": ("FNetConfig", ENCODER),
+    "mobilebert": ("MobileBertConfig", ENCODER | {"embedding_size": 32, "true_hidden_size": 32, "intra_bottleneck_size": 32}),
+    "squeezebert": ("SqueezeBertConfig", ENCODER | {"embedding_size": 32}),
+}
+"""Types that are packed or padded nowhere."""
+
+
+def test_all_that_are_padded_are_tested() -> None:
+    """No model type is let into a padded bucket without a case below."""
+    assert {name.split()[0] for name in PADDED} == PADS
+
+
+@pytest.mark.parametrize("name", [*PADDED, *MIXING])
+def test_others_take_the_padded_way(name: str) -> None:
+    """A type that is not packed gives every row what it gives it alone, and positions of RoBERTa's kind hold there too."""
+    kind, fields = (PADDED | MIXING)[name]
     model = AutoModel.from_config(getattr(transformers, kind)(**fields), attn_implementation="eager").eval()
     randomise(model, 3)
     assert not packs(type(model), model.config.model_type)
     got = run_generic(PaddedForward(model), None, read_positions(model).offset, *flat())
-    torch.testing.assert_close(got, padded(model), atol=2e-5, rtol=0)
+    with torch.inference_mode():
+        alone = torch.cat([model(input_ids=torch.tensor([row])).last_hidden_state[0] for row in ROWS])
+    bound = 2e-5 * max(1.0, float(alone.abs().max()))
+    torch.testing.assert_close(got, alone, atol=bound, rtol=0)
+    if name in PADDED:
+        torch.testing.assert_close(got, padded(model), atol=bound, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["convbert", "deberta-v2", "fnet", "squeezebert"])
+def test_a_bi_encoder_over_them(tmp_path: Path, name: str) -> None:
+    """Its scores are sentence-transformers' for each document alone, whatever the company and whether the class can lack a pooler."""
+    kind, fields = (PADDED | MIXING)[name]
+    tokenizer = bert_tokenizer(64)
+    config = getattr(transformers, kind)(**(fields | {"vocab_size": len(tokenizer), "pad_token_id": 0}))
+    directory = save(tmp_path / "m", AutoModel.from_config(config, attn_implementation="eager"), tokenizer, 3)
+    write_sentence_modules(directory, 32, pooling="mean", normalize=True, max_length=64)
+    documents = [DOCUMENTS[0], f"{DOCUMENTS[0]} fox", f"{DOCUMENTS[0]} the fox"]
+    want = np.concatenate([references.sentence_encoder(directory, QUERY, [document]) for document in documents])
+    card = detect(directory, "m")
+    scorer = load_scorer(card, ScoringOptions(forward="transformers"))
+    np.testing.assert_allclose(scores(scorer, Encoder(card).encode(QUERY, documents).sequences), want, atol=1e-5)
 
 
 @pytest.mark.parametrize("rope", [{"rope_type": "dynamic", "factor": 2.0}, {"rope_type": "longrope"}, {"full": {"rope_type": "dynamic"}}])
