@@ -107,9 +107,10 @@ def read(body: Body, call: Call, how: Style, best: int | None) -> Decoded:
     """Read query, documents and options; `how` is the answer's style and `best` the number of results."""
     query = text(body.query, "query")
     images: documents.Images = {}
-    texts = documents.read(body.documents, "documents", call.max_documents, body.rank_fields, images)
-    ranked = options.request(body, query, texts, best, images=images)
-    return Decoded((ranked,), partial(_encode, given=body.documents, texts=texts, how=how))
+    given, named = documents.several(body.documents, "documents")
+    texts = documents.read(given, "documents", call.max_documents, body.rank_fields, images, named)
+    ranked = options.request(body, query, texts, best, named, images)
+    return Decoded((ranked,), partial(_encode, given=given, texts=texts, how=how))
 
 
 def style(body: Body, call: Call) -> Style:

@@ -14,12 +14,28 @@ _TEXT_KEYS = ("text", "content")
 Images = dict[int, Picture]
 
 
-def read(value: Any, field: str, limit: int, rank_fields: Any = None, images: Images | None = None) -> list[str]:
+def several(value: Any, field: str) -> tuple[Any, str]:
+    """The documents as a list, and what the caller calls each, `{}` being its number.
+
+    vLLM takes a lone string, and a lone object with `content`, whose parts are a document each (vllm/entrypoints/pooling/scoring, its
+    ScoreInputs and `_normalize`).
+    """
+    if isinstance(value, str):
+        return [value], field
+    if not isinstance(value, dict) or not isinstance(value.get("content"), list):
+        return value, f"{field}[{{}}]"
+    for index, part in enumerate(value["content"]):
+        if not isinstance(part, dict) or not any(part.get(key) is not None for key in ("text", *pictures.KEYS)):
+            raise wrong(f"{field}.content[{index}]", "an object with text or an image", part)
+    return value["content"], f"{field}.content[{{}}]"
+
+
+def read(value: Any, field: str, limit: int, rank_fields: Any = None, images: Images | None = None, named: str | None = None) -> list[str]:
     """Texts of a list of strings or objects, in order.
 
     An object is ranked by the fields that `rank_fields` names, in that order, as YAML (one field: its text alone); without them by its
     `text`, else its `content`, else the whole object as YAML. Images are put into `images` by place; a dialect without that refuses them.
-    Raises InvalidRequest, TooLarge over `limit` documents.
+    `named`: what the caller calls a document, if not by the field and its number. Raises InvalidRequest, TooLarge over `limit` documents.
     """
     items = array(value, field, limit)
     for item in items:
@@ -28,7 +44,8 @@ def read(value: Any, field: str, limit: int, rank_fields: Any = None, images: Im
     else:
         return items
     chosen = _rank_fields(rank_fields)
-    return [item if type(item) is str else _object(item, field, index, chosen, images) for index, item in enumerate(items)]
+    named = named or f"{field}[{{}}]"
+    return [item if type(item) is str else _object(item, named, index, chosen, images) for index, item in enumerate(items)]
 
 
 def given(document: Any, text: str) -> dict[str, Any]:
@@ -49,41 +66,44 @@ def _rank_fields(value: Any) -> list[str]:
     return value
 
 
-def _object(item: Any, field: str, index: int, chosen: list[str], images: Images | None) -> str:
+def _object(item: Any, named: str, index: int, chosen: list[str], images: Images | None) -> str:
     # The field's name is put together for errors only: this runs once per document.
     if not isinstance(item, dict) or not item:
-        raise wrong(f"{field}[{index}]", "a string or an object with text", item)
+        raise wrong(named.format(index), "a string or an object with text", item)
     if not chosen:
-        if images is not None and pictures.may_be(item) and (seen := pictures.read(item, f"{field}[{index}]")):
-            images[index] = seen[1]
+        if images is not None and pictures.may_be(item) and (seen := pictures.read(item, named.format(index))):
+            if seen[1] is not None:
+                images[index] = seen[1]
             return seen[0]
         found = item.get("text")
         if type(found) is str:
             return found
     try:
-        return _chosen(item, field, index, chosen) if chosen else _whole(item, field, index)
+        return _chosen(item, named, index, chosen) if chosen else _whole(item, named, index)
     except RecursionError:
-        raise InvalidRequest(f"{field}[{index}]: nested too deeply", f"{field}[{index}]") from None
+        raise InvalidRequest(f"{named.format(index)}: nested too deeply", named.format(index)) from None
 
 
-def _chosen(item: dict[str, Any], field: str, index: int, chosen: list[str]) -> str:
+def _chosen(item: dict[str, Any], named: str, index: int, chosen: list[str]) -> str:
     found = {key: item[key] for key in chosen if item.get(key) is not None}
     if not found:
-        raise InvalidRequest(f"{field}[{index}]: has none of the rank_fields {shown(', '.join(chosen))}", f"{field}[{index}]")
+        field = named.format(index)
+        raise InvalidRequest(f"{field}: has none of the rank_fields {shown(', '.join(chosen))}", field)
     if len(found) == 1:
         (only,) = found.values()
         return only if isinstance(only, str) else yaml.emit(only)
     return yaml.emit(found)
 
 
-def _whole(item: dict[str, Any], field: str, index: int) -> str:
+def _whole(item: dict[str, Any], named: str, index: int) -> str:
     for key in _TEXT_KEYS:
         found = item.get(key)
         if found is not None:
             if not isinstance(found, str):
-                raise wrong(f"{field}[{index}].{key}", "a string", found)
+                raise wrong(f"{named.format(index)}.{key}", "a string", found)
             return found
     for key in pictures.KEYS:
         if key in item:
-            raise InvalidRequest(f"{field}[{index}].{key}: images cannot be ranked here, give text", f"{field}[{index}]")
+            field = named.format(index)
+            raise InvalidRequest(f"{field}.{key}: images cannot be ranked here, give text", field)
     return yaml.emit(item)

@@ -91,14 +91,26 @@ def name(value: Any, field: str) -> str | None:
 
 
 def text(value: Any, field: str) -> str:
-    """A string that is not blank, alone or as the `text` of an object; required."""
+    """A string that is not blank, alone, as the `text` of an object or in its parts; required."""
     if isinstance(value, dict):
-        value, field = value.get("text"), f"{field}.text"
+        value, field = of_object(value, field)
     if not isinstance(value, str):
         raise wrong(field, "a string", value) if value is not None else InvalidRequest(f"{field}: required, a string", field)
     if not value or value.isspace():
         raise InvalidRequest(f"{field}: must not be empty or be only whitespace", field)
     return value
+
+
+def of_object(value: dict[str, Any], field: str) -> tuple[Any, str]:
+    """What should be the text of an object, and its field: `text`, or the parts of `content`, one below the other, as vLLM has it."""
+    content = value.get("content")
+    if value.get("text") is not None or not isinstance(content, list):
+        return value.get("text"), f"{field}.text"
+    field = f"{field}.content"
+    for index, part in enumerate(content):
+        if not isinstance(part, dict) or not isinstance(part.get("text"), str):
+            raise wrong(f"{field}[{index}]", "an object with text", part)
+    return "\n".join(part["text"] for part in content), field
 
 
 def array(value: Any, field: str, limit: int, least: int = 1) -> list[Any]:

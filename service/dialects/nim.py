@@ -48,7 +48,8 @@ def _text(item: Any, index: int, images: dict[int, Picture]) -> str:
     if not isinstance(item, dict):
         raise wrong(f"passages[{index}]", "an object with text or an image", item)
     if pictures.may_be(item) and (seen := pictures.read(item, f"passages[{index}]")):
-        images[index] = seen[1]
+        if seen[1] is not None:
+            images[index] = seen[1]
         return seen[0]
     found = item.get("text")
     if isinstance(found, str):

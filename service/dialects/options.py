@@ -32,7 +32,8 @@ def request(
         top_n=top_n,
         instruction=name(getattr(body, instruction), instruction),
         max_length=_max_length(body),
-        max_tokens_per_doc=whole(body.max_tokens_per_doc, "max_tokens_per_doc", 1),
+        # vLLM: 0 is not set.
+        max_tokens_per_doc=whole(body.max_tokens_per_doc, "max_tokens_per_doc", 0) or None,
         truncate=truncate,
         side=_side(body) or side,
         priority=whole(body.priority, "priority", 0) or 0,

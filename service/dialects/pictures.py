@@ -22,8 +22,8 @@ def may_be(item: dict[str, Any]) -> bool:
     return "image" in item or "image_url" in item or type(item.get("content")) is list
 
 
-def read(item: dict[str, Any], field: str) -> tuple[str, Picture] | None:
-    """A document's text ("" without one) and its image; None where it has no image. Raises InvalidRequest."""
+def read(item: dict[str, Any], field: str) -> tuple[str, Picture | None] | None:
+    """A document's text ("" without one) and its image, if any; None where its `text` is all there is. Raises InvalidRequest."""
     for key in KEYS:
         found = item.get(key)
         if found is not None:
@@ -34,7 +34,14 @@ def read(item: dict[str, Any], field: str) -> tuple[str, Picture] | None:
                 raise wrong(f"{field}.text", "a string", text)
             return text, _picture(found, f"{field}.{key}")
     content = item.get("content")
-    return _parts(content, f"{field}.content") if isinstance(content, list) else None
+    if not isinstance(content, list):
+        return None
+    seen = _parts(content, f"{field}.content")
+    if seen[1] is None and item.get("text") is not None:
+        return None
+    if not content:
+        raise InvalidRequest(f"{field}.content: must not be empty", f"{field}.content")
+    return seen
 
 
 def _picture(value: Any, field: str) -> Picture:
@@ -47,7 +54,7 @@ def _picture(value: Any, field: str) -> Picture:
     return Picture(value, field)
 
 
-def _parts(content: list[Any], field: str) -> tuple[str, Picture] | None:
+def _parts(content: list[Any], field: str) -> tuple[str, Picture | None]:
     """OpenAI's list of parts: texts, one below the other, and at most one image."""
     texts: list[str] = []
     pictures: list[Picture] = []
@@ -63,4 +70,4 @@ def _parts(content: list[Any], field: str) -> tuple[str, Picture] | None:
             raise wrong(f"{field}[{index}]", "an object with text or an image", part)
     if len(pictures) > 1:
         raise InvalidRequest(f"{field}: {len(pictures)} images, a document has at most one", field)
-    return ("\n".join(texts), pictures[0]) if pictures else None
+    return "\n".join(texts), pictures[0] if pictures else None

@@ -28,10 +28,11 @@ def decode(body: Body, call: Call) -> Decoded:
         raise InvalidRequest("No documents provided", "documents")
     query = text(body.query, "query")
     images: documents.Images = {}
-    texts = documents.read(body.documents, "documents", call.max_documents, body.rank_fields, images)
+    given, named = documents.several(body.documents, "documents")
+    texts = documents.read(given, "documents", call.max_documents, body.rank_fields, images, named)
     how = common.Style(echo="string", raw=options.wants_raw(body), windows=flag(body.return_windows, "return_windows"))
-    ranked = options.request(body, query, texts, common.top_n(body), images=images)
-    return Decoded((ranked,), partial(_encode, given=body.documents, texts=texts, how=how))
+    ranked = options.request(body, query, texts, common.top_n(body), named, images)
+    return Decoded((ranked,), partial(_encode, given=given, texts=texts, how=how))
 
 
 def _encode(results: Sequence[RerankResult], *, given: list[Any], texts: list[str], how: common.Style) -> Answer:

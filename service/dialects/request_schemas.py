@@ -55,7 +55,7 @@ OPTIONS: dict[str, Schema] = {
     "rank_fields": {"type": ["array", "null"], "items": _TEXT, "description": "Which fields of objects are ranked, in this order."},
     "priority": {**_whole(0), "description": "0 is the most urgent."},
     "max_length": {**_whole(1), "description": "Tokens of a pair; at most the server's own limit."},
-    "max_tokens_per_doc": {**_whole(1), "description": "Tokens of a document."},
+    "max_tokens_per_doc": {**_whole(0), "description": "Tokens of a document; 0 and null are no limit."},
     "truncate": {**_TRUNCATE, "description": "Whether too long text is cut (the default) or refused, and at which end."},
     "truncation": {**_FLAG, "description": "Whether too long text is cut (the default) or refused."},
     "truncation_direction": {"enum": ["left", "right", "Left", "Right", None], "description": "Which end is cut."},

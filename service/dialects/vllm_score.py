@@ -16,7 +16,8 @@ from batching.errors import InvalidRequest
 from service.dialects import options, pictures
 from service.dialects.answers import complete, numbers
 from service.dialects.body import Body
-from service.dialects.fields import check_count, wrong
+from service.dialects.documents import several
+from service.dialects.fields import check_count, of_object, wrong
 from service.dialects.groups import Place, group, illustrate
 from service.dialects.nouns import Answer, Call, Decoded, Dialect
 from service.schemas import Picture, RerankResult
@@ -56,35 +57,36 @@ def decode(body: Body, call: Call) -> Decoded:
     """Read two sides of pairs; raises InvalidRequest, TooLarge."""
     first, second = next((pair for pair in _NAMES if all(getattr(body, field) is not None for field in pair)), _NAMES[0])
     images: dict[int, Picture] = {}
-    left, right = _texts(getattr(body, first), first), _texts(getattr(body, second), second, images)
+    (left, asked), (right, named) = _texts(getattr(body, first), first), _texts(getattr(body, second), second, images)
     for index, query in enumerate(left):
         if not query.strip():
-            raise InvalidRequest(f"{first}[{index}]: must not be empty or be only whitespace", first)
+            raise InvalidRequest(f"{asked.format(index)}: must not be empty or be only whitespace", first)
     if len(left) not in (1, len(right)):
         raise InvalidRequest(f"{first}: expected 1 or as many as {second} ({len(right)}), got {len(left)}", first)
     check_count(len(right), second, call.max_documents)
-    named = f"{second}[{{}}]" if isinstance(getattr(body, second), list) else second
     requests, places = group(body, list(zip(left * len(right) if len(left) == 1 else left, right, strict=True)), named)
     return Decoded(illustrate(requests, places, images), partial(_encode, places=places, raw=options.wants_raw(body)))
 
 
-def _texts(value: Any, field: str, images: dict[int, Picture] | None = None) -> list[str]:
-    """One side's texts; its images are put into `images` by place, where this side may have any."""
+def _texts(value: Any, field: str, images: dict[int, Picture] | None = None) -> tuple[list[str], str]:
+    """One side's texts and what the caller calls each; its images are put into `images` by place, where this side may have any."""
     if value is None:
         raise InvalidRequest(f"{field}: required, a string or an array of strings", field)
-    if not isinstance(value, list):
-        return [_text(value, field, 0, images)]
-    if not value:
+    found, named = several(value, field)
+    if not isinstance(found, list):
+        found, named = [found], field
+    if not found:
         raise InvalidRequest(f"{field}: must not be empty", field)
-    return [_text(item, f"{field}[{index}]", index, images) for index, item in enumerate(value)]
+    return [_text(item, named.format(index), index, images) for index, item in enumerate(found)], named
 
 
 def _text(item: Any, field: str, index: int, images: dict[int, Picture] | None) -> str:
     if isinstance(item, dict):
         if images is not None and pictures.may_be(item) and (seen := pictures.read(item, field)):
-            images[index] = seen[1]
+            if seen[1] is not None:
+                images[index] = seen[1]
             return seen[0]
-        item, field = item.get("text"), f"{field}.text"
+        item, field = of_object(item, field)
     if not isinstance(item, str):
         raise wrong(field, "a string", item)
     return item

@@ -33,7 +33,7 @@ MALFORMED: list[tuple[bytes, int, str]] = [
     (b'{"query": 1, "documents": ["b"], "model": "m"}', 400, "query"),
     (b'{"query": "a"}', 400, "documents"),
     (b'{"query": "a", "documents": [], "model": "m"}', 400, "documents"),
-    (b'{"query": "a", "documents": "b", "model": "m"}', 400, "documents"),
+    (b'{"query": "a", "documents": 5, "model": "m"}', 400, "documents"),
     (b'{"query": "a", "documents": [1], "model": "m"}', 400, "documents[0]"),
     (b'{"query": "a", "documents": ["b", null], "model": "m"}', 400, "documents[1]"),
     (b'{"query": "a", "documents": [{"image": "x"}], "model": "m"}', 400, "documents[0]"),

@@ -374,3 +374,47 @@ def test_own_options_of_others() -> None:
     assert exchange("/v1/ranking", nim).requests[0].truncate is False
     pinecone = {"query": Q, "documents": D, "parameters": {"truncate": "END"}}
     assert exchange("/rerank", pinecone, {"api-key": "k"}).requests[0].truncate is True
+
+
+PARTS = [{"type": "text", "text": "one"}, {"type": "text", "text": "two two"}]
+
+
+@pytest.mark.parametrize(
+    ("documents", "texts"),
+    [
+        ("lone", ["lone"]),
+        ({"content": PARTS}, ["one", "two two"]),
+        ([{"content": PARTS}, "three"], ["one\ntwo two", "three"]),
+        ([{"text": "its own", "content": []}, {"text": "text", "content": PARTS}], ["its own", "text"]),
+    ],
+)
+@pytest.mark.parametrize("query", ["q", {"content": [{"type": "text", "text": "q"}]}])
+def test_what_vllm_takes_as_documents(query: Any, documents: Any, texts: list[str]) -> None:
+    """A lone text, parts that are a document each, or documents in parts; on /score under every pair of names, and as the other side."""
+    for path, extra in (("/rerank", {}), ("/v1/rerank", {"model": "m"}), ("/v2/rerank", {"model": "m", "return_documents": True})):
+        found = exchange(path, {"query": query, "documents": documents, **extra})
+        assert (found.requests[0].query, found.requests[0].documents) == ("q", texts)
+        if "return_documents" in extra:
+            assert {item["document"]["text"] for item in found.answer["results"]} == set(texts)
+    for first, second in (("text_1", "text_2"), ("data_1", "data_2"), ("queries", "documents"), ("queries", "items")):
+        found = exchange("/score", {first: query, second: documents})
+        assert (found.requests[0].query, found.requests[0].documents) == ("q", texts)
+    assert exchange("/score", {"text_1": {"content": PARTS}, "text_2": ["a", "b"]}).requests[1].query == "two two"
+
+
+def _last_name(path: str, body: dict[str, Any]) -> str:
+    (request,) = exchange(path, body).requests
+    return request.name_of(len(request.documents) - 1)
+
+
+def test_documents_are_called_as_they_were_sent() -> None:
+    """One that came alone has no number, one that came as a part has the part's."""
+    for documents, name in (("lone", "documents"), ({"content": PARTS}, "documents.content[1]"), ([*PARTS], "documents[1]")):
+        for path in ("/rerank", "/v1/rerank"):
+            assert _last_name(path, {"query": Q, "documents": documents}) == name
+        assert _last_name("/score", {"queries": Q, "documents": documents}) == name
+
+
+def test_no_tokens_per_document_are_no_limit() -> None:
+    """vLLM's clients send 0 for it."""
+    assert exchange("/v1/rerank", {"query": Q, "documents": D, "max_tokens_per_doc": 0}).requests[0].max_tokens_per_doc is None

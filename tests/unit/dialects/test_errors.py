@@ -36,7 +36,7 @@ COMMON_OPTIONS: dict[str, list[Any]] = {
     "priority": NOT_WHOLE,
     "max_length": [0, *NOT_WHOLE],
     "truncate_prompt_tokens": NOT_WHOLE,
-    "max_tokens_per_doc": [0, *NOT_WHOLE],
+    "max_tokens_per_doc": NOT_WHOLE,
     "truncate": [NUMBER, "MIDDLE", LIST, OBJECT],
     "truncation_side": ["middle", NUMBER, LIST],
     "truncation_direction": ["middle", NUMBER, LIST],
@@ -46,9 +46,17 @@ COMMON_OPTIONS: dict[str, list[Any]] = {
     "max_chunks_per_doc": [0, *NOT_WHOLE],
     "overlap_tokens": NOT_WHOLE,
 }
-QUERY: list[Any] = [None, "", " \n", *NOT_TEXT, {}, {"text": 5}]
+QUERY: list[Any] = [None, "", " \n", *NOT_TEXT, {"content": [{"text": " "}]}, {"content": ["x"]}, {}, {"text": 5}]
 DOCUMENTS: list[Any] = [None, [], *NOT_LIST, OBJECT, [5], [None], [["x"]], ["x", {}], [{"text": 5}], [{"image": "data:"}]]
 TEXTS: list[Any] = [[], *NOT_LIST, OBJECT, [5], [None], ["x", {"text": "x"}]]
+DOCUMENTS_OR_ONE: list[Any] = [
+    *(value for value in DOCUMENTS if value != STRING),
+    {"content": []},
+    {"content": ["x"]},
+    {"content": [{"type": "text"}]},
+    [{"content": []}],
+    [{"content": [{"type": "text", "text": 5}]}],
+]
 RANK_FIELDS: list[Any] = [STRING, NUMBER, [5], ["absent"]]
 
 # dialect, path, headers, a right body, wrong values by field
@@ -58,7 +66,7 @@ SHEET: list[tuple[str, str, dict[str, str], dict[str, Any], dict[str, list[Any]]
         "/v1/rerank",
         {},
         {"query": Q, "documents": OBJECTS, "model": "m"},
-        {"query": QUERY, "documents": DOCUMENTS, "rank_fields": RANK_FIELDS, **COMMON_OPTIONS},
+        {"query": QUERY, "documents": DOCUMENTS_OR_ONE, "rank_fields": RANK_FIELDS, **COMMON_OPTIONS},
     ),
     (
         "plain",
@@ -67,7 +75,7 @@ SHEET: list[tuple[str, str, dict[str, str], dict[str, Any], dict[str, list[Any]]
         {"query": Q, "documents": OBJECTS},
         {
             "query": QUERY,
-            "documents": DOCUMENTS,
+            "documents": DOCUMENTS_OR_ONE,
             "rank_fields": RANK_FIELDS,
             **{name: values for name, values in COMMON_OPTIONS.items() if name not in ("model", "return_documents")},
         },
@@ -150,7 +158,12 @@ SHEET: list[tuple[str, str, dict[str, str], dict[str, Any], dict[str, list[Any]]
         "/rerank/query",
         {},
         {"query": Q, "passages": D},
-        {"query": [*QUERY[:-2]], "passages": [None, *TEXTS], "normalize": NOT_FLAG, "top_n": NOT_WHOLE},
+        {
+            "query": [value for value in QUERY if not isinstance(value, dict)],
+            "passages": [None, *TEXTS],
+            "normalize": NOT_FLAG,
+            "top_n": NOT_WHOLE,
+        },
     ),
     (
         "librechat",
@@ -204,8 +217,18 @@ SHEET: list[tuple[str, str, dict[str, str], dict[str, Any], dict[str, list[Any]]
         {},
         {"text_1": Q, "text_2": D},
         {
-            "text_1": [None, "", [], NUMBER, [5], ["a", "b", "c"], [{}]],
-            "text_2": [None, [], NUMBER, [5], [{"image": "x"}]],
+            "text_1": [
+                None,
+                "",
+                [],
+                NUMBER,
+                [5],
+                ["a", "b", "c"],
+                [{}],
+                {"content": []},
+                [{"content": [{"image_url": {"url": "x" * 20}}]}],
+            ],
+            "text_2": [None, [], NUMBER, [5], [{"image": "x"}], {"content": []}, {"content": [5]}, [{"content": [5]}]],
             "use_activation": NOT_FLAG,
             "truncate_prompt_tokens": NOT_WHOLE,
             "model": NOT_TEXT,
@@ -284,7 +307,15 @@ def test_wrong_field(path: str, headers: dict[str, str], body: dict[str, Any], f
         ({"query": "", "documents": D}, "No query provided"),
         ({"query": Q, "documents": []}, "No documents provided"),
         ({"query": Q}, "documents: required, an array"),
-        ({"query": Q, "documents": "x" * 90}, 'documents: expected an array, got "' + "x" * 40 + '…" (90 characters)'),
+        ({"query": Q, "documents": True}, "documents: expected an array, got true"),
+        (
+            {"query": Q, "documents": [{}], "rank_fields": "x" * 90},
+            'rank_fields: expected an array of strings, got "' + "x" * 40 + '…" (90 characters)',
+        ),
+        (
+            {"query": Q, "documents": {"content": [{"text": "a"}, {"type": "video_url"}]}},
+            "documents.content[1]: expected an object with text or an image, got an object",
+        ),
         ({"query": Q, "documents": ["a", 1.5]}, "documents[1]: expected a string or an object with text, got the number 1.5"),
         ({"query": Q, "documents": ["a", None]}, "documents[1]: expected a string or an object with text, got nothing"),
         ({"query": Q, "documents": D, "top_n": -1}, "top_n: expected at least 0, got the number -1"),
