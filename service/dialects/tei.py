@@ -17,7 +17,7 @@ from batching.errors import InvalidRequest
 from service.dialects import options
 from service.dialects.answers import complete, numbers
 from service.dialects.body import Body, convert
-from service.dialects.fields import array, check_count, flag, inside, strings, text, wrong
+from service.dialects.fields import array, check_count, flag, inside, shown, strings, text, wrong
 from service.dialects.groups import group
 from service.dialects.nouns import Answer, Call, Decoded, Dialect
 from service.schemas import RerankRequest, RerankResult
@@ -67,6 +67,11 @@ def decode_vertex(body: Body, call: Call) -> Decoded:
         with inside(f"instances[{index}]"):
             ranked, encode_one = _rank(instance, call)
         within = f"instances[{index}]."
+        if calls and ranked.model != calls[0][0].model:
+            # A call is admitted to one model's queue as a whole.
+            raise InvalidRequest(
+                f"{within}model: expected the one of instances[0] ({shown(calls[0][0].model)}), got {shown(ranked.model)}", f"{within}model"
+            )
         calls.append((msgspec.structs.replace(ranked, named=f"{within}texts[{{}}]", within=within), encode_one))
     requests = tuple(ranked for ranked, _ in calls)
     check_count(sum(len(ranked.documents) for ranked in requests), "instances", call.max_documents)

@@ -429,6 +429,17 @@ def test_empty_texts() -> None:
     assert (str(caught.value), caught.value.error_type) == ("`texts` cannot be empty", "Empty")  # type: ignore[attr-defined]
 
 
+def test_instances_of_several_models() -> None:
+    """One call is ranked by one model, so instances that name another, or none, are refused and not scored by the first one's."""
+    instance = {"query": Q, "texts": D, "model": "a"}
+    assert exchange("/vertex", {"instances": [instance, instance]}).requests[1].model == "a"
+    for other, told in (({"query": Q, "texts": D, "model": "b"}, '"b"'), ({"query": Q, "texts": D}, "nothing")):
+        with pytest.raises(InvalidRequest) as caught:
+            exchange("/vertex", {"instances": [instance, other]})
+        assert str(caught.value) == f'instances[1].model: expected the one of instances[0] ("a"), got {told}'
+        assert caught.value.field == "instances[1].model"
+
+
 @pytest.mark.parametrize(
     ("path", "body", "field"),
     [
