@@ -61,7 +61,7 @@ def decode(body: Body, call: Call) -> Decoded:
 def decode_vertex(body: Body, call: Call) -> Decoded:
     """Read Vertex AI's wrapping of several rerank calls; raises InvalidRequest, TooLarge."""
     instances = array(body.instances, "instances", call.max_documents)
-    calls = []
+    calls: list[tuple[RerankRequest, Callable[[RerankResult], list[TeiRank]]]] = []
     for index, item in enumerate(instances):
         instance = convert(item, f"instances[{index}]")
         with inside(f"instances[{index}]"):
