@@ -25,8 +25,8 @@ from service.schemas import RerankRequest, RerankResult
 _LABEL = "LABEL_0"
 
 
-class EmptyTexts(InvalidRequest):
-    """`texts` is an empty list, for which TEI has a status and an error type of its own."""
+class EmptyList(InvalidRequest):
+    """`texts`, or the `inputs` of /tokenize, is an empty list, for which TEI has a status and an error type of its own."""
 
     error_type = "Empty"
 
@@ -102,7 +102,7 @@ def decode_predict(body: Body, call: Call) -> Decoded:
 def _rank(body: Body, call: Call) -> tuple[RerankRequest, Callable[[RerankResult], list[TeiRank]]]:
     query = text(body.query, "query")
     if body.texts == []:
-        raise EmptyTexts("`texts` cannot be empty", "texts")
+        raise EmptyList("`texts` cannot be empty", "texts")
     texts = strings(body.texts, "texts", call.max_documents)
     echo, raw = flag(body.return_text, "return_text"), flag(body.raw_scores, "raw_scores")
     return options.request(body, query, texts, named="texts[{}]"), partial(_ranks, texts=texts if echo else None, raw=raw)

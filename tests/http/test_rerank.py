@@ -7,6 +7,11 @@ import math
 import msgspec
 import pytest
 
+from batching.families.detect import detect
+from batching.families.encode import Encoder
+from service.model_files import starter
+from service.models import Model
+from service.tokenizing import read_tokens
 from tests.http.conftest import Client, Start
 from tests.http.fakes import FakeModel
 
@@ -146,6 +151,25 @@ def test_tokenize_tells_the_tokenizers_reading(client: Client) -> None:
         ("ab", False, 0),
         ("c", False, 3),
     ]
+
+
+def test_tokens_are_parts_of_the_text() -> None:
+    """As TEI has them: what the caller wrote and not the vocabulary's pieces, at bytes of UTF-8 and not characters."""
+    card = detect(starter(), "starter")
+    text = "Zoë's CAFÉ in 東京 ☕😀 unaffordable"
+    for specials in (True, False):
+        (tokens,) = read_tokens(Model(card, Encoder(card), card.max_length), [text], specials)
+        own = [token for token in tokens if not token.special]
+        assert "".join(token.text for token in own) == text.replace(" ", "")
+        for token in own:
+            assert text.encode()[token.start : token.stop].decode() == token.text
+        assert [token.text for token in tokens if token.special] == (["[CLS]", "[SEP]"] if specials else [])
+
+
+def test_tokens_of_nothing(client: Client) -> None:
+    """TEI tells an empty list from any other mistake."""
+    answer = client.post("/tokenize", json={"inputs": []})
+    assert (answer.status_code, answer.json()) == (400, {"error": "`inputs` cannot be empty", "error_type": "Empty"})
 
 
 @pytest.mark.parametrize("path", ["/v1/rerank", "/v2/rerank", "/api/v1/rerank", "/rerank/", "/", "/v1/inference/some/model"])
