@@ -87,7 +87,8 @@ def plan(request: RerankRequest, model: Model, settings: Settings) -> Plan:
     """Decide how a request is tokenized. Raises InvalidRequest for a length over the limit."""
     limit = model.max_length
     if request.max_length is not None and request.max_length > limit:
-        raise InvalidRequest(f"max_length: {request.max_length} is over the limit of {limit} tokens ({PREFIX}MAX_LENGTH)", "max_length")
+        field, whose = request.sent_as("max_length"), f"{PREFIX}MAX_LENGTH" if settings.max_length == limit else f"{model.name}'s own"
+        raise InvalidRequest(f"{field}: {request.max_length} is over the limit of {limit} tokens ({whose})", field)
     check_images(request, model, settings)
     documents, spots = (request.documents, None) if request.images else unrepeat(request.documents)
     long = request.long or ("truncate" if request.truncate is False else settings.long_documents)

@@ -8,7 +8,7 @@ from service.dialects.body import Body
 from service.dialects.fields import choice, flag, name, whole
 from service.schemas import Long, Picture, RerankRequest, Side
 
-_ALIASES = {"chunk_overlap": "overlap_tokens"}
+_ALIASES = {"max_length": "truncate_prompt_tokens", "chunk_overlap": "overlap_tokens"}
 """Options whose limit is known only once a model is picked, and what else they may be called: an error then names what was sent."""
 _CUTS = {"end": (True, "right"), "start": (True, "left"), "none": (False, "right")}
 

@@ -227,6 +227,31 @@ TOO_LONG: list[tuple[str, dict[str, Any], str]] = [
 @pytest.mark.parametrize(
     ("path", "body", "named"),
     [
+        ("/rerank", {**GOOD, "max_length": 1000}, "max_length"),
+        ("/v1/rerank", {**GOOD, "truncate_prompt_tokens": 1000}, "truncate_prompt_tokens"),
+        ("/score", {"text_1": "a", "text_2": "b", "truncate_prompt_tokens": 1000}, "truncate_prompt_tokens"),
+        ("/rerank", {"input": {"query": "a", "documents": ["b"]}, "parameters": {"max_length": 1000}}, "parameters.max_length"),
+        ("/vertex", {"instances": [{"query": "a", "texts": ["b"], "max_length": 1000}]}, "instances[0].max_length"),
+    ],
+)
+def test_a_length_over_the_limit(start: Start, path: str, body: dict[str, Any], named: str) -> None:
+    """It is named as it was sent, and with what limits it: the setting, or the model where that takes less."""
+    for setting, limit in (("100", "100 tokens (RERANKER_MAX_LENGTH)"), ("512", "128 tokens (org/fake-model's own)")):
+        told = start(max_length=setting).post(path, json=body).json()
+        text = told.get("detail") or told.get("error") or told["message"]
+        assert (text["message"] if isinstance(text, dict) else text) == f"{named}: 1000 is over the limit of {limit}"
+
+
+def test_a_lone_text_has_no_number(client: Client) -> None:
+    """An empty side of /score is named as it came."""
+    for side, named in (("", "text_1"), ([""], "text_1[0]"), ({"content": [{"text": ""}]}, "text_1.content[0]")):
+        told = client.post("/score", json={"text_1": side, "text_2": "b"}).json()
+        assert told["error"]["message"].startswith(f"{named}: must not be empty")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "named"),
+    [
         ("/v1/rerank", {"query": "a", "documents": [LONG], "model": "m", "overlap_tokens": 1000}, "overlap_tokens"),
         ("/rerank", {"query": "a", "documents": [LONG], "long_documents": "chunk", "chunk_overlap": 1000}, "chunk_overlap"),
         ("/rerank", {"input": {"query": "a", "documents": [LONG]}, "parameters": {"overlap_tokens": 1000}}, "parameters.overlap_tokens"),

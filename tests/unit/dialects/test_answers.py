@@ -329,8 +329,9 @@ def test_message_pack(path: str) -> None:
     assert packed.call.packed
 
 
+LENGTH = {"max_length": "truncate_prompt_tokens"}
 SENT = {"chunk_overlap": "overlap_tokens"}
-"""What errors call it."""
+"""What errors call these."""
 
 
 @pytest.mark.parametrize(
@@ -342,8 +343,8 @@ SENT = {"chunk_overlap": "overlap_tokens"}
         ({"instruction": "i"}, {"instruction": "i"}),
         ({"instruct": "i"}, {"instruction": "i"}),
         ({"max_length": 128}, {"max_length": 128}),
-        ({"truncate_prompt_tokens": 128}, {"max_length": 128}),
-        ({"truncate_prompt_tokens": -1}, {"max_length": None}),
+        ({"truncate_prompt_tokens": 128}, {"max_length": 128, "sent": LENGTH}),
+        ({"truncate_prompt_tokens": -1}, {"max_length": None, "sent": LENGTH}),
         ({"max_tokens_per_doc": 4096, "priority": 3}, {"max_tokens_per_doc": 4096, "priority": 3}),
         ({"truncate": False}, {"truncate": False}),
         ({"truncate": "NONE"}, {"truncate": False}),
