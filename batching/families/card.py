@@ -15,8 +15,9 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     `name` is the model as it was asked for, `path` its local directory, `transformer` the folder below it that holds config.json,
     weights and tokenizer ("" but for old sentence-transformers layouts). `family` is this checkpoint's own copy (pooling, prompts and the
     like filled in). `activation`, `scale` and `shift` are final: files of the checkpoint come before the family's defaults. `max_length`
-    and `default_max_length` count tokens, specials included. `config` is config.json. `modules` lists a sentence-transformers model's
-    modules as (kind, folder). `revision` tells one set of files from another; it is not a hash of all weights.
+    and `default_max_length` count tokens, specials included. `lowercase`: all text is read in lower case. `config` is config.json.
+    `modules` lists a sentence-transformers model's modules as (kind, folder). `revision` tells one set of files from another; it is not
+    a hash of all weights.
     """
 
     name: str
@@ -30,6 +31,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     max_length: int
     default_max_length: int
     vocab_size: int
+    lowercase: bool = False
     config: dict[str, Any]
     modules: tuple[tuple[str, str], ...] = ()
     revision: str

@@ -64,6 +64,7 @@ def _detect(path: Path, name: str, recipe: str | None) -> ModelCard:
         max_length=longest,
         default_max_length=min(family.default_max_length, longest),
         vocab_size=vocab_size,
+        lowercase=bool(facts.length.get("do_lower_case")),
         config=facts.config,
         modules=facts.modules,
         revision=revision(facts.folder, facts.weights, facts.config),

@@ -74,7 +74,8 @@ class Encoder:
         pieces = (*family.layout, *family.query_layout, *(pictures.layout if pictures else ()))
         tokens = (*(piece.token for piece in pieces if piece.token), *family.markers, *filter(None, [family.expand_with]))
         tokens += pictures.marks if pictures else ()
-        self.vocabulary = Vocabulary(Path(card.path) / card.transformer, "".join(piece.text for piece in pieces), tokens)
+        folder, template = Path(card.path) / card.transformer, "".join(piece.text for piece in pieces)
+        self.vocabulary = Vocabulary(folder, template, tokens, lowercase=card.lowercase)
         if self.vocabulary.size > card.vocab_size:
             raise UnsupportedModel(
                 f"{self.vocabulary.path} gives ids up to {self.vocabulary.size - 1}, but the model has {card.vocab_size} embeddings; "

@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from batching.errors import UnsupportedModel
 from batching.families.base import Special
 from batching.families.checkpoint import read_json, reading
+from batching.families.overrides import bert_normalizer, lowercased, overridden
 from batching.families.plain import Plain
 from batching.families.spread import Spread
 from batching.families.words import open_words
@@ -33,16 +34,17 @@ SPACE = "\u2581"
 class Vocabulary:
     """The tokenizer of one checkpoint: ids of users' text, of a template's text, and of special tokens by role."""
 
-    def __init__(self, directory: Path, template: str = "", tokens: Iterable[str] = ()) -> None:
-        """Open the tokenizer in `directory`; users can't write the tokens in `template`, the layout's own text, nor those in `tokens`."""
+    def __init__(self, directory: Path, template: str = "", tokens: Iterable[str] = (), *, lowercase: bool = False) -> None:
+        """Open the tokenizer in `directory`; users can't write the tokens in `template`, the layout's own text, nor those in `tokens`.
+        `lowercase`: read all text in lower case."""
         self.spread: Spread | None = None
         """Tokenizes a large batch by parts, where somebody has threads for that."""
         with reading(directory):
-            self._open(directory, template, tokens)
+            spec = _read_spec(directory)
+            self._open(directory, lowercased(spec) if lowercase else spec, template, tokens)
         self._prove_deaf()
 
-    def _open(self, directory: Path, template: str, tokens: Iterable[str]) -> None:
-        spec = _read_spec(directory)
+    def _open(self, directory: Path, spec: dict[str, Any], template: str, tokens: Iterable[str]) -> None:
         spec["truncation"] = spec["padding"] = None
         self.path = directory / "tokenizer.json"
         self.roles = read_roles(directory)
@@ -174,7 +176,7 @@ def read_roles(directory: Path) -> dict[str, str]:
 def _read_spec(directory: Path) -> dict[str, Any]:
     spec = read_json(directory / "tokenizer.json")
     if spec:
-        return spec
+        return overridden(spec, read_json(directory / "tokenizer_config.json"))
     if (directory / "vocab.txt").is_file():
         return _bert_spec(directory)
     what = "only a SentencePiece model" if list(directory.glob("*.model")) else "no tokenizer.json"
@@ -191,19 +193,12 @@ def _bert_spec(directory: Path) -> dict[str, Any]:
     special = {name: vocab.get(name) for name in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")}
     if None in special.values():
         raise UnsupportedModel(f"{directory}/vocab.txt is not a BERT vocabulary and there is no tokenizer.json; download the model again")
-    normalizer = {
-        "type": "BertNormalizer",
-        "clean_text": True,
-        "handle_chinese_chars": config.get("tokenize_chinese_chars", True),
-        "strip_accents": config.get("strip_accents"),
-        "lowercase": config.get("do_lower_case", True),
-    }
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     model = {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100, "vocab": vocab}
     return {
         "version": "1.0",
         "added_tokens": [{"id": number, "content": name, **flags} for name, number in special.items()],
-        "normalizer": normalizer,
+        "normalizer": bert_normalizer(config),
         "pre_tokenizer": {"type": "BertPreTokenizer"},
         "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", special["[SEP]"]], "cls": ["[CLS]", special["[CLS]"]]},
         "decoder": None,
