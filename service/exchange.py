@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
@@ -46,6 +46,7 @@ class Exchange:
         "timing",
         "tokens",
         "trace",
+        "varies",
     )
 
     def __init__(self, scope: HTTPScope) -> None:
@@ -66,6 +67,8 @@ class Exchange:
         self.timing = ""
         self.model = ""
         self.documents = self.tokens = 0
+        self.varies = ""
+        """The answer's Vary as it was made."""
         self.trace: Trace | None = None
         """Set where calls are traced."""
 
@@ -108,7 +111,7 @@ class Outermost:
                 exchange.status = message["status"]
                 spent = f"{exchange.timing}total;dur={(time.monotonic() - exchange.started) * 1e3:.3f}"
                 message["headers"] = [
-                    *message["headers"],
+                    *varying(message["headers"], exchange.varies.encode()),
                     (b"x-request-id", exchange.request_id.encode()),
                     (b"server-timing", spent.encode()),
                 ]
@@ -129,6 +132,14 @@ class Outermost:
         level = logging.INFO if call is not None or exchange.status == 500 else logging.DEBUG
         if log.isEnabledFor(level):
             log.log(level, "%s %s %s", exchange.method, exchange.path, exchange.status or 499, extra=_fields(exchange))
+
+
+def varying(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> Iterable[tuple[bytes, bytes]]:
+    """Return an answer's headers with `name` among those of Vary: Litestar's rules for browsers put theirs in its place."""
+    told = [value for key, value in headers if key.lower() == b"vary"]
+    if not name or name in told:
+        return headers
+    return [*(field for field in headers if field[0].lower() != b"vary"), (b"vary", b", ".join((*told, name)))]
 
 
 def request_id(headers: Mapping[str, str]) -> str:

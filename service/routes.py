@@ -53,7 +53,7 @@ async def rerank(state: State, exchange: Exchange, receive: Receive) -> Answer:
         results = await state.reranker.rank(decoded.requests, context)
     exchange.answered(results)
     content, media_type, headers = table.write(decoded, results, call)
-    return packed(content, media_type, headers, exchange.headers)
+    return _packed(exchange, content, media_type, headers)
 
 
 async def tokenize_texts(state: State, exchange: Exchange, receive: Receive) -> Answer:
@@ -62,7 +62,7 @@ async def tokenize_texts(state: State, exchange: Exchange, receive: Receive) -> 
     left_s = timeout_s(exchange, state.settings.request_timeout)
     body = await read_body(receive, exchange.headers, state.settings.max_body_bytes, left_s)
     content, media_type = await tokenize(body, call, state.models.all[0], state.threads)
-    return packed(content, media_type, {}, exchange.headers)
+    return _packed(exchange, content, media_type, {})
 
 
 HANDLERS: Mapping[str, Handler] = {path: rerank for path in RERANK_PATHS if "{" not in path} | {TOKENIZE_PATH: tokenize_texts}
@@ -84,6 +84,12 @@ async def tokenize_texts_(request: AnyRequest) -> Response[bytes]:
 def response(answer: Answer) -> Response[bytes]:
     """Return an answer as Litestar takes it."""
     return Response(answer.body, media_type=answer.media_type, headers=dict(answer.headers), status_code=answer.status)
+
+
+def _packed(exchange: Exchange, content: bytes, media_type: str, headers: Mapping[str, str]) -> Answer:
+    answer = packed(content, media_type, headers, exchange.headers)
+    exchange.varies = answer.headers.get("vary", "")
+    return answer
 
 
 def begin(state: State, exchange: Exchange) -> Call:

@@ -173,3 +173,17 @@ def test_cors_is_closed_unless_set(start: Start) -> None:
     assert "POST" in answers[-1].headers["access-control-allow-methods"]
     stranger = opened.post("/rerank", json=GOOD, headers={"Origin": "https://evil.example"})
     assert stranger.headers.get("access-control-allow-origin") != "https://evil.example"
+
+
+def test_a_compressed_answer_to_a_browser_varies_by_both(start: Start) -> None:
+    """A cache must keep apart what differs by origin and what differs by encoding; other answers vary by what they did."""
+    client = start(cors_origins="https://page.example")
+    page = {"Origin": "https://page.example"}
+    large = {**GOOD, "documents": ["word " * 20] * 200, "return_documents": True}
+    for asked, encoding in (("gzip", "gzip"), ("identity", None)):
+        for path in ("/v1/rerank", "/v1/rerank/"):
+            answer = client.post(path, json=large, headers={**page, "Accept-Encoding": asked})
+            assert answer.headers.get("content-encoding") == encoding
+            assert sorted(answer.headers["vary"].lower().split(", ")) == ["accept-encoding", "origin"]
+            assert client.post(path, json=large, headers={"Accept-Encoding": asked}).headers["vary"] == "accept-encoding"
+    assert client.post("/v1/rerank", json=GOOD, headers=page).headers["vary"].lower() == "origin"
