@@ -6,10 +6,11 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from litestar import MediaType, Request, Response, get
+from litestar import MediaType, Request, Response, route
 
 from service import health, openapi
 from service.exchange import Exchange
+from service.routes_health import READ
 from service.state import State
 
 AnyRequest = Request[Any, Any, Any]
@@ -23,7 +24,7 @@ POLICY = (
 """The pages run their own scripts only, and talk to nobody else."""
 
 
-@get("/", include_in_schema=False)
+@route("/", http_method=READ, include_in_schema=False)
 async def root(request: AnyRequest) -> Response[Any]:
     """Show people the page to try it on, and tell programs what this is."""
     if "text/html" in Exchange.of(request.scope).headers.get("accept", ""):
@@ -43,19 +44,19 @@ async def root(request: AnyRequest) -> Response[Any]:
     return Response(told)
 
 
-@get("/docs", include_in_schema=False)
+@route("/docs", http_method=READ, include_in_schema=False)
 async def docs() -> Response[bytes]:
     """Show the API, from the document below."""
     return _page("docs.html")
 
 
-@get(["/openapi.json", "/schema/openapi.json", "/api-doc/openapi.json"], include_in_schema=False)
+@route(["/openapi.json", "/schema/openapi.json", "/api-doc/openapi.json"], http_method=READ, include_in_schema=False)
 async def document() -> Response[bytes]:
     """Give the OpenAPI document."""
     return Response(openapi.document(), media_type=MediaType.JSON)
 
 
-@get([f"/assets/{name}" for name in _FILES], include_in_schema=False)
+@route([f"/assets/{name}" for name in _FILES], http_method=READ, include_in_schema=False)
 async def asset(request: AnyRequest) -> Response[bytes]:
     """Give a file of the pages."""
     return _page(request.url.path.rpartition("/")[2])

@@ -6,27 +6,28 @@ import time
 from typing import Any
 
 import msgspec
-from litestar import Request, Response, get
+from litestar import Request, Response, route
 
 from batching.calibrate import Point
 from batching.errors import NotFound
 from service import health
 from service.exchange import Exchange
 from service.models import Model
+from service.routes_health import READ
 from service.state import State
 
 AnyRequest = Request[Any, Any, Any]
 _STARTED = int(time.time())
 
 
-@get(["/v1/models", "/models"], include_in_schema=False)
+@route(["/v1/models", "/models"], http_method=READ, include_in_schema=False)
 async def models(request: AnyRequest) -> dict[str, Any]:
     """List the served models as OpenAI's API does; the default first."""
     state = _known(request)
     return {"object": "list", "data": [_model(model) for model in state.models.all]}
 
 
-@get("/v1/models/{name:path}", include_in_schema=False)
+@route("/v1/models/{name:path}", http_method=READ, include_in_schema=False)
 async def one_model(request: AnyRequest) -> dict[str, Any]:
     """Tell one model. Raises NotFound for one that is not served."""
     state = _known(request)
@@ -37,26 +38,26 @@ async def one_model(request: AnyRequest) -> dict[str, Any]:
     return _model(found)
 
 
-@get("/v1/cluster/auth", include_in_schema=False)
+@route("/v1/cluster/auth", http_method=READ, include_in_schema=False)
 async def cluster_auth(request: AnyRequest) -> dict[str, bool]:
     """Tell Xinference's client whether a key is needed."""
     return {"auth": State.of(request.app).keys.closed}
 
 
-@get("/version", include_in_schema=False)
+@route("/version", http_method=READ, include_in_schema=False)
 async def version() -> dict[str, str]:
     """Tell the version, as vLLM does."""
     return {"version": health.version()}
 
 
-@get("/info", include_in_schema=False)
+@route("/info", http_method=READ, include_in_schema=False)
 async def info(request: AnyRequest) -> dict[str, Any]:
     """Tell everything about the default model and the limits: the keys of text-embeddings-inference and of reranker-serve together."""
     state = _known(request)
     return describe(state)
 
 
-@get("/stats", include_in_schema=False)
+@route("/stats", http_method=READ, include_in_schema=False)
 async def stats(request: AnyRequest) -> Response[bytes]:
     """Tell how every queue and worker stands."""
     views = _known(request).models.views()

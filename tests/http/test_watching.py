@@ -99,6 +99,33 @@ def test_models_are_listed_as_openai_does(start: Start) -> None:
     assert (missing.status_code, "nobody" in missing.json()["detail"]) == (404, True)
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/docs",
+        "/openapi.json",
+        "/assets/page.css",
+        "/models",
+        "/v1/models",
+        "/v1/models/m",
+        "/v1/cluster/auth",
+        "/version",
+        "/info",
+        "/stats",
+    ],
+)
+def test_what_is_got_may_be_looked_at(start: Start, path: str) -> None:
+    """HEAD tells what GET would, without the body, and asks for a key where GET does."""
+    client = start(strict_models="true", api_key="one")
+    for headers in ({}, {"Authorization": "one"}):
+        got, looked = client.get(path, headers=headers), client.head(path, headers=headers)
+        assert looked.status_code == got.status_code
+        assert [looked.headers[name] for name in ("content-type", "content-length")] == [
+            got.headers[name] for name in ("content-type", "content-length")
+        ]
+
+
 def _series(text: str) -> dict[str, float]:
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in text.splitlines() if not line.startswith("#")}
 
