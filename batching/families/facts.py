@@ -14,13 +14,17 @@ from batching.families.checkpoint import Weights, read_any_json, read_json, read
 FOLDER = re.compile(r"(?!.*\.\.)[\w.-]{0,100}(/[\w.-]{1,100})?/?")
 """A module's folder: inside the checkpoint, at most two deep."""
 
+LENGTH_KINDS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+"""What sentence-transformers' first releases called sentence_KIND_config.json after, in the order in which it looks for them."""
+
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """A checkpoint's files, read.
 
     `root` is its directory, `transformer` the folder of the base model below it. `config`, `sentence`
-    (config_sentence_transformers.json), `length` (sentence_bert_config.json) and `tokenizer` (tokenizer_config.json) are {} where the file
-    is not there. `modules`: (kind, folder) of modules.json. `names`: lower-case names that the checkpoint goes by, without their owners.
+    (config_sentence_transformers.json), `length` (sentence_bert_config.json or an older name of it) and `tokenizer`
+    (tokenizer_config.json) are {} where the file is not there. `modules`: (kind, folder) of modules.json. `names`: lower-case names that
+    the checkpoint goes by, without their owners.
     """
 
     root: Path
@@ -101,7 +105,7 @@ def read_facts(root: Path, name: str) -> Facts:
         transformer=transformer,
         config=config,
         sentence=read_json(root / "config_sentence_transformers.json"),
-        length=read_json(folder / "sentence_bert_config.json"),
+        length=next(filter(None, (read_json(folder / f"sentence_{kind}_config.json") for kind in LENGTH_KINDS)), {}),
         tokenizer=read_json(folder / "tokenizer_config.json"),
         modules=modules,
         weights=weights,

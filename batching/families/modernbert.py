@@ -2,7 +2,8 @@
 and the chains of sentence-transformers modules around the same encoder, cross-encoder/ettin-reranker-*.
 
 Recipe: transformers ModernBertForSequenceClassification on `[CLS] query [SEP] document [SEP]`, no token types; config.json's
-`classifier_pooling` says whether the first row is read or the mean. The chains: sentence_transformers.CrossEncoder over modules.json.
+`classifier_pooling` says whether the first row is read or the mean. The chains: sentence_transformers.CrossEncoder over modules.json, whose
+one number becomes its sigmoid unless config_sentence_transformers.json says otherwise, as ettin's does.
 """
 
 from __future__ import annotations
@@ -27,5 +28,4 @@ CHAIN = Family(
     default_max_length=8192,
     read="first",
     head="modules",
-    activation="identity",
 )

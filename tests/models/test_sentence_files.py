@@ -1,0 +1,45 @@
+"""Files that sentence-transformers leaves beside a model, read as it reads them itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sentence_transformers import CrossEncoder
+
+from batching.families.activate import activate
+from batching.families.detect import detect
+from batching.families.encode import Encoder
+from batching.scoring.load import load_scorer
+from batching.scoring.options import ScoringOptions
+from tests import checkpoints
+from tests.checkpoints import DOCUMENTS, QUERY, SENTENCES
+from tests.checkpoints.weights import edit_json
+from tests.models import references
+from tests.models.packs import scores
+
+PLAIN = ScoringOptions(forward="transformers")
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"])
+def test_older_names_of_the_length_file(tmp_path: Path, kind: str) -> None:
+    """max_seq_length is found under each of them."""
+    directory = checkpoints.bi_encoder(tmp_path / "m", max_length=24)
+    (directory / "sentence_bert_config.json").rename(directory / f"sentence_{kind}_config.json")
+    documents = [*DOCUMENTS, " ".join(SENTENCES)]
+    want = references.sentence_encoder(directory, QUERY, documents)
+    card = detect(directory, "m")
+    assert card.max_length == 24
+    np.testing.assert_allclose(scores(load_scorer(card, PLAIN), Encoder(card).encode(QUERY, documents).sequences), want, atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", [..., "torch.nn.modules.linear.Identity", "torch.nn.modules.activation.Sigmoid"])
+def test_the_activation_of_a_chain(tmp_path: Path, activation: object) -> None:
+    """That of config_sentence_transformers.json, or CrossEncoder's own for one number."""
+    directory = checkpoints.ettin(tmp_path / "m")
+    edit_json(directory / "config_sentence_transformers.json", activation_fn=activation)
+    want = CrossEncoder(str(directory), device="cpu").predict([(QUERY, text) for text in DOCUMENTS], show_progress_bar=False)
+    card = detect(directory, "m")
+    raw = scores(load_scorer(card, PLAIN), Encoder(card).encode(QUERY, DOCUMENTS).sequences)
+    np.testing.assert_allclose(activate(raw, card), want, atol=1e-5)
