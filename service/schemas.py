@@ -27,8 +27,8 @@ class RerankRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     `model`: the name asked for (None: the first served). `top_n`: None or 0 is all. `max_length`: tokens of a pair, specials included.
     `max_tokens_per_doc`: tokens of a document. `truncate`: None is the server's default (True); False refuses what is too long.
-    `side`: the end that is cut off. `priority`: 0 is the most urgent. `long`: what becomes of a document that does not fit
-    (None: "truncate"); `chunk_overlap` (tokens) and `max_chunks` (per document) belong to "chunk".
+    `side`: the end that is cut off (None: the model's own). `priority`: 0 is the most urgent. `long`: what becomes of a document that
+    does not fit (None: "truncate"); `chunk_overlap` (tokens) and `max_chunks` (per document) belong to "chunk".
     """
 
     query: str
@@ -39,7 +39,7 @@ class RerankRequest(msgspec.Struct, frozen=True, kw_only=True):
     max_length: int | None = None
     max_tokens_per_doc: int | None = None
     truncate: bool | None = None
-    side: Side = "right"
+    side: Side | None = None
     priority: int = 0
     long: Long | None = None
     chunk_overlap: int | None = None

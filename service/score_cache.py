@@ -82,7 +82,7 @@ def _base(plan: Plan, owner: bytes) -> bytes:
     instruction = None if request.instruction is None else _utf8(request.instruction)
     parts = (
         card.name, card.revision, card.architecture, card.family.name, _utf8(request.query), instruction, plan.max_length,
-        request.max_tokens_per_doc, request.truncate is False, request.side, owner,
+        request.max_tokens_per_doc, request.truncate is False, request.side or card.side, owner,
     )  # fmt: skip
     return hashlib.blake2b(msgspec.msgpack.encode(parts), digest_size=32).digest()
 

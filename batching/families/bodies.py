@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from batching.errors import InvalidRequest
+from batching.families.card import Side
 from batching.families.cut import CHARS_PER_TOKEN, MARGIN_CHARS, first_tokens, last_tokens
 from batching.families.vocabulary import Vocabulary
 from batching.types import Int32s
 
-Side = Literal["right", "left"]
-"""The end of a document that is cut."""
 LIMIT_SETTING = "RERANKER_MAX_LENGTH"
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from batching.families.base import Activation, Family
+
+Side = Literal["right", "left"]
+"""The end of a document that is cut."""
 
 
 class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,9 +18,9 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     `name` is the model as it was asked for, `path` its local directory, `transformer` the folder below it that holds config.json,
     weights and tokenizer ("" but for old sentence-transformers layouts). `family` is this checkpoint's own copy (pooling, prompts and the
     like filled in). `activation`, `scale` and `shift` are final: files of the checkpoint come before the family's defaults. `max_length`
-    and `default_max_length` count tokens, specials included. `lowercase`: all text is read in lower case. `config` is config.json.
-    `modules` lists a sentence-transformers model's modules as (kind, folder). `revision` tells one set of files from another; it is not
-    a hash of all weights.
+    and `default_max_length` count tokens, specials included. `lowercase`: all text is read in lower case. `side`: where documents are
+    cut unless a request says it. `config` is config.json. `modules` lists a sentence-transformers model's modules as (kind, folder).
+    `revision` tells one set of files from another; it is not a hash of all weights.
     """
 
     name: str
@@ -32,6 +35,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
     default_max_length: int
     vocab_size: int
     lowercase: bool = False
+    side: Side = "right"
     config: dict[str, Any]
     modules: tuple[tuple[str, str], ...] = ()
     revision: str

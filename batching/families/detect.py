@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from batching.errors import UnsupportedModel
 from batching.families.base import Activation, Family
 from batching.families.bert import LAYOUT
-from batching.families.card import ModelCard
+from batching.families.card import ModelCard, Side
 from batching.families.checkpoint import reading, revision
 from batching.families.facts import Facts, count_labels, read_facts
 from batching.families.rules import choose
@@ -64,6 +64,7 @@ def _detect(path: Path, name: str, recipe: str | None) -> ModelCard:
         max_length=longest,
         default_max_length=min(family.default_max_length, longest),
         vocab_size=vocab_size,
+        side=choose_side(facts, family),
         lowercase=bool(facts.length.get("do_lower_case")),
         config=facts.config,
         modules=facts.modules,
@@ -132,6 +133,15 @@ def choose_activation(facts: Facts, family: Family) -> tuple[Activation, float, 
     if not said.startswith("torch.") or kind not in ACTIVATIONS:
         raise UnsupportedModel(f"{facts.root} names the activation {said}, which is not run; supported: torch's {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[kind], 1.0, 0.0
+
+
+def choose_side(facts: Facts, family: Family) -> Side:
+    """Where documents are cut: where the tokenizer cuts, for the families whose reference leaves that to it and cuts nothing but text.
+
+    A prompt before a document is kept here; on the left sentence-transformers would cut it first.
+    """
+    left = facts.tokenizer.get("truncation_side") == "left" and (family.native_pair or family.unit in ("embedding", "late"))
+    return "left" if left else "right"
 
 
 def find_max_length(facts: Facts, family: Family) -> int:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from batching.errors import InvalidRequest, UnsupportedModel
 from batching.families.base import Family
-from batching.families.bodies import LIMIT_SETTING, Room, Side, TokenCache, not_text, tokenize_bodies
-from batching.families.card import ModelCard
+from batching.families.bodies import LIMIT_SETTING, Room, TokenCache, not_text, tokenize_bodies
+from batching.families.card import ModelCard, Side
 from batching.families.cut import CHARS_PER_TOKEN, MARGIN_CHARS, first_tokens
 from batching.families.layout import Frame, Layout, check_native_pair
 from batching.families.listwise import ListLayout, lay_out
@@ -100,21 +100,22 @@ class Encoder:
         instruction: str | None = None,
         max_length: int | None = None,
         truncate: bool = True,
-        side: Side = "right",
+        side: Side | None = None,
         document_tokens: int | None = None,
         images: Sequence[Pixels | None] | None = None,
     ) -> Encoded:
         """Lay out `query` with each of `documents` in at most `max_length` tokens (None: the reference's own), cutting only documents.
 
-        `document_tokens`: the most tokens to keep of one document. `images`: each document's tiles, uint8 [k, bytes of a tile], or None;
-        their tokens come on top of `max_length`. Raises InvalidRequest naming the field, its tokens, the limit and the
-        setting when the query is too long, or, without `truncate`, a document.
+        `side`: where to cut them (None: the card's). `document_tokens`: the most tokens to keep of one document.
+        `images`: each document's tiles, uint8 [k, bytes of a tile], or None; their tokens come on top of `max_length`.
+        Raises InvalidRequest naming the field, its tokens, the limit and the setting when the query is too long, or, without
+        `truncate`, a document.
         """
         wanted = max_length or self.card.default_max_length
         limit = min(wanted + self._outside, self.card.max_length)
         if self._list is not None:
             return self._encode_list(self._list, query, documents, instruction, limit, document_tokens, truncate=truncate)
-        asked = Asked(instruction, wanted, limit, document_tokens, side, truncate)
+        asked = Asked(instruction, wanted, limit, document_tokens, side or self.card.side, truncate)
         if images is not None and any(image is not None for image in images):
             return self._encode_pictured(query, documents, images, asked)
         return self._encode_pairs(self._layout, query, documents, asked)

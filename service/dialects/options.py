@@ -10,7 +10,7 @@ from service.schemas import Long, Picture, RerankRequest, Side
 
 _ALIASES = {"max_length": "truncate_prompt_tokens", "chunk_overlap": "overlap_tokens"}
 """Options whose limit is known only once a model is picked, and what else they may be called: an error then names what was sent."""
-_CUTS = {"end": (True, "right"), "start": (True, "left"), "none": (False, "right")}
+_CUTS = {"end": (True, "right"), "start": (True, "left"), "none": (False, None)}
 
 
 def request(
@@ -46,11 +46,11 @@ def request(
     )
 
 
-def truncation(value: Any, field: str) -> tuple[bool | None, Side]:
-    """Whether what is too long may be cut (None: not said), and at which end: a boolean, or END, START, NONE as NVIDIA and Cohere say."""
+def truncation(value: Any, field: str) -> tuple[bool | None, Side | None]:
+    """Whether what is too long may be cut, and at which end (None: not said): a boolean, or END, START, NONE as NVIDIA and Cohere say."""
     if isinstance(value, str) and value.lower() in _CUTS:
-        return cast("tuple[bool, Side]", _CUTS[value.lower()])
-    return (None if value is None else flag(value, field)), "right"
+        return cast("tuple[bool, Side | None]", _CUTS[value.lower()])
+    return (None if value is None else flag(value, field)), None
 
 
 def wants_raw(body: Body) -> bool:

@@ -348,6 +348,8 @@ SENT = {"chunk_overlap": "overlap_tokens"}
         ({"max_tokens_per_doc": 4096, "priority": 3}, {"max_tokens_per_doc": 4096, "priority": 3}),
         ({"truncate": False}, {"truncate": False}),
         ({"truncate": "NONE"}, {"truncate": False}),
+        ({"truncate": True}, {"truncate": True, "side": None}),
+        ({"truncate": "END"}, {"truncate": True, "side": "right"}),
         ({"truncate": "START"}, {"truncate": True, "side": "left"}),
         ({"truncation_direction": "Left"}, {"side": "left"}),
         ({"truncation_side": "left"}, {"side": "left"}),

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import random
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+from transformers import AutoTokenizer
 
 from batching.errors import InvalidRequest
+from batching.families.detect import detect
+from batching.families.encode import Encoder
+from tests import checkpoints
 from tests.checkpoints import SENTENCES
+from tests.checkpoints.weights import edit_json
 from tests.unit.families.conftest import Shelf
 from tests.unit.families.test_pair_ids import PAIRS, assert_same, rows
 
@@ -67,6 +73,39 @@ def test_left_side(shelf: Shelf, name: str) -> None:
         head = len(frame) - 1
         assert rows(ours)[0] == whole[:head] + ids[-(40 - len(frame)) :] + frame[-1:]
         assert ours.truncated.tolist() == [True]
+
+
+@pytest.mark.parametrize(
+    ("name", "side"), [("bert", "left"), ("xlm_roberta", "left"), ("modernbert", "left"), ("bert", "right"), ("bert", ...)]
+)
+def test_the_side_is_the_tokenizers(tmp_path: Path, name: str, side: object) -> None:
+    """Documents are cut where tokenizer_config.json says so, as transformers cuts them, unless the caller says otherwise."""
+    directory = getattr(checkpoints, name)(tmp_path / "m")
+    edit_json(directory / "tokenizer_config.json", truncation_side=side)
+    documents = [" ".join(SENTENCES), SENTENCES[0], "fox"]
+    reference = AutoTokenizer.from_pretrained(directory)
+    want = reference(["capital"] * 3, documents, truncation="only_second", max_length=40)["input_ids"]
+    encoder = Encoder(detect(directory, "m"))
+    assert rows(encoder.encode("capital", documents, max_length=40)) == want
+    reference.truncation_side = "right"
+    want = reference(["capital"] * 3, documents, truncation="only_second", max_length=40)["input_ids"]
+    assert rows(encoder.encode("capital", documents, max_length=40, side="right")) == want
+
+
+def test_the_side_of_a_bi_encoder(tmp_path: Path) -> None:
+    """sentence-transformers leaves it to the tokenizer as well."""
+    directory = checkpoints.bi_encoder(tmp_path / "m", max_length=24)
+    edit_json(directory / "tokenizer_config.json", truncation_side="left")
+    documents = [" ".join(SENTENCES), *SENTENCES[:3]]
+    reference = AutoTokenizer.from_pretrained(directory)(["capital", *documents], truncation=True, max_length=24)["input_ids"]
+    assert rows(Encoder(detect(directory, "m")).encode("capital", documents)) == reference
+
+
+def test_a_template_keeps_its_side(tmp_path: Path) -> None:
+    """What is cut of a prompt's document is the recipe's business: a tokenizer that cuts on the left would cut the prompt."""
+    directory = checkpoints.qwen3(tmp_path / "m")
+    edit_json(directory / "tokenizer_config.json", truncation_side="left")
+    assert detect(directory, "m", checkpoints.RECIPES["qwen3"]).side == "right"
 
 
 @pytest.mark.parametrize("name", PAIRS)
