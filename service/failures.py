@@ -63,11 +63,12 @@ _BY_STATUS = {
     404: _Kind(404, "NotFound", "not_found"),
     405: _Kind(405, "Validation", "not_found"),
     413: _Kind(413, "Validation", "too_large"),
+    415: _Kind(415, "Validation", "invalid"),
 }
 
 REASONS: tuple[Reason, ...] = tuple(dict.fromkeys([kind.reason for _, kind in _KINDS] + [_UNFORESEEN.reason]))
 """Every reason there is."""
-STATUSES: tuple[int, ...] = (200, *dict.fromkeys([kind.status for _, kind in _KINDS] + [405]))
+STATUSES: tuple[int, ...] = (200, *dict.fromkeys([kind.status for _, kind in _KINDS] + [405, 415]))
 """Every status there is."""
 
 
@@ -92,6 +93,6 @@ def explain(error: BaseException) -> Failure:
 
 
 def refuse(status: int, message: str) -> Failure:
-    """Return what a caller is told about an HTTP request that no handler takes (404, 405, 400, 413)."""
+    """Return what a caller is told about an HTTP request that no handler takes (404, 405, 400, 413, 415)."""
     kind = _BY_STATUS.get(status, _Kind(status, "Validation", "invalid"))
     return Failure(status=status, message=message, error_type=kind.error_type, reason=kind.reason)

@@ -13,12 +13,17 @@ from service.exchange import Exchange
 from service.failures import Failure, explain, refuse
 from service.packing import Answer
 
+BAD_HOST = "Invalid host header"
+"""What Litestar says of a Host that can be none."""
+SHOWN = 100
+"""Characters of a path or a host that a message repeats."""
+
 log = logging.getLogger("rerankd.http")
 
 
 def refused(exchange: Exchange, error: Exception) -> Answer:
     """Return what a caller is told, and note why. Only what nobody foresaw is logged with its trace."""
-    failure, headers = _explained(error)
+    failure, headers = _explained(exchange, error)
     if failure.status >= 500 and not isinstance(error, RerankdError):
         log.error("unforeseen failure", exc_info=error, extra={"request_id": exchange.request_id, "path": exchange.path})
     exchange.reason = failure.reason
@@ -35,7 +40,20 @@ def refused(exchange: Exchange, error: Exception) -> Answer:
     return Answer(body, media_type, {**headers, **failure.headers}, status)
 
 
-def _explained(error: Exception) -> tuple[Failure, dict[str, str]]:
+def _explained(exchange: Exchange, error: Exception) -> tuple[Failure, dict[str, str]]:
     if isinstance(error, HTTPException) and error.status_code < 500:
-        return refuse(error.status_code, error.detail), dict(error.headers or {})
+        return refuse(error.status_code, _named(exchange, error)), dict(error.headers or {})
     return explain(error), {}
+
+
+def _named(exchange: Exchange, error: HTTPException) -> str:
+    """What is wrong and with what; Litestar's own words name nothing."""
+    path = repr(exchange.path[:SHOWN])
+    if error.status_code == 404:
+        return f"path: {path} is not served here; /docs says which are"
+    if error.status_code == 405:
+        allowed = {name.lower(): value for name, value in (error.headers or {}).items()}.get("allow", "others")
+        return f"method: {exchange.method} is not allowed on {path}, only {allowed}"
+    if error.detail == BAD_HOST:
+        return f"Host: {exchange.headers.get('host', '')[:SHOWN]!r} is not a host"
+    return error.detail

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from litestar import Request, Response, post
+from litestar.exceptions import ClientException
 from litestar.types import Receive
 
 from batching.errors import InvalidRequest
@@ -39,7 +40,7 @@ async def rerank(state: State, exchange: Exchange, receive: Receive) -> Answer:
     call = begin(state, exchange)
     left_s = timeout_s(exchange, state.settings.request_timeout)
     deadline = exchange.started + left_s
-    body = await read_body(receive, exchange.headers, state.settings.max_body_bytes, left_s)
+    body = await _body(state, exchange, receive, left_s)
     decoded = table.read(body, call)
     context = Context(
         request_id=exchange.request_id,
@@ -60,7 +61,7 @@ async def tokenize_texts(state: State, exchange: Exchange, receive: Receive) -> 
     """Say how the default model's tokenizer reads texts, as text-embeddings-inference does."""
     call = begin(state, exchange)
     left_s = timeout_s(exchange, state.settings.request_timeout)
-    body = await read_body(receive, exchange.headers, state.settings.max_body_bytes, left_s)
+    body = await _body(state, exchange, receive, left_s)
     content, media_type = await tokenize(body, call, state.models.all[0], state.threads)
     return _packed(exchange, content, media_type, {})
 
@@ -84,6 +85,14 @@ async def tokenize_texts_(request: AnyRequest) -> Response[bytes]:
 def response(answer: Answer) -> Response[bytes]:
     """Return an answer as Litestar takes it."""
     return Response(answer.body, media_type=answer.media_type, headers=dict(answer.headers), status_code=answer.status)
+
+
+async def _body(state: State, exchange: Exchange, receive: Receive, left_s: float) -> bytes:
+    """Read the body. Raises ClientException (415) for a compressed one, TooLarge, Cancelled, TooSlow."""
+    coding = exchange.headers.get("content-encoding", "identity")
+    if coding.lower() not in ("identity", ""):
+        raise ClientException(f"Content-Encoding: bodies are read as they are, without compression; got {coding[:40]!r}", status_code=415)
+    return await read_body(receive, exchange.headers, state.settings.max_body_bytes, left_s)
 
 
 def _packed(exchange: Exchange, content: bytes, media_type: str, headers: Mapping[str, str]) -> Answer:

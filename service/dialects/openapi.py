@@ -20,6 +20,7 @@ _STATUSES = {
     404: "The model is not served here.",
     408: "The body did not arrive within the time that the answer may take.",
     413: "The request is over a limit; the message names its setting.",
+    415: "The body is compressed; the message names its Content-Encoding.",
     422: "The request is wrong (TEI's clients).",
     424: "The texts could not be scored (TEI's clients).",
     429: "The queue is full, or the key's rate is used up; see Retry-After.",

@@ -74,7 +74,8 @@ def test_other_methods_are_refused_by_name(client: Client) -> None:
 def test_a_host_that_is_none_is_refused(client: Client) -> None:
     """As on every other path."""
     for path in ("/rerank", "/health"):
-        assert client.post(path, json=GOOD, headers={"Host": 'a"b'}).status_code == 400
+        answer = client.post(path, json=GOOD, headers={"Host": 'a"b'})
+        assert (answer.status_code, answer.json()["detail"]) == (400, "Host: 'a\"b' is not a host")
 
 
 def test_browsers_of_other_origins_are_told_the_rules(start: Start) -> None:

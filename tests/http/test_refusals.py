@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import time
 from typing import Any
 
@@ -129,9 +130,26 @@ def test_no_handler(client: Client) -> None:
     missing, wrong = client.post("/nope", json={}), client.get("/rerank")
     assert (missing.status_code, wrong.status_code) == (404, 405)
     assert "POST" in wrong.headers["allow"]
+    assert missing.json()["detail"] == "path: '/nope' is not served here; /docs says which are"
+    assert wrong.json()["detail"] == f"method: GET is not allowed on '/rerank', only {wrong.headers['allow']}"
+    assert len(client.get("/" + "x" * 5000).json()["detail"]) < 200
     for answer in (missing, wrong):
         assert isinstance(answer.json()["detail"], str)
         assert answer.headers["x-request-id"]
+
+
+@pytest.mark.parametrize("coding", ["gzip", "br", "deflate", "gzip, gzip"])
+def test_a_compressed_body_is_refused(client: Client, coding: str) -> None:
+    """415 that names the header, and not 400 for JSON that the caller never wrote; `identity` is no compression."""
+    for path in ("/rerank", "/rerank/", "/tokenize"):
+        answer = client.post(path, content=gzip.compress(b"{}"), headers={"Content-Encoding": coding})
+        told = answer.json().get("detail") or answer.json()["error"]
+        assert (answer.status_code, told) == (
+            415,
+            f"Content-Encoding: bodies are read as they are, without compression; got {coding!r}",
+        )
+    assert 'rerankd_requests_total{dialect="common",status="415"} 2.0' in client.get("/metrics").text
+    assert client.post("/rerank", json=GOOD, headers={"Content-Encoding": "identity"}).status_code == 200
 
 
 def test_a_query_too_long_without_truncation(client: Client) -> None:
