@@ -257,6 +257,7 @@ def test_a_look_at_memory_that_fails_stops_no_heart(site: Site, monkeypatch: pyt
 
     monkeypatch.setattr(worker_module, "MEMORY_S", 0.05)
     with inline_worker(site.directory, depth=0, seconds_per_batch=1.0) as worker:
+        site.wait(lambda: site.worker.state == "ready")
         monkeypatch.setattr(worker._scorer, "memory_bytes", fail)
         site.wait(lambda: len(looks) > 1)
         site.put(GOOD[0])
