@@ -159,13 +159,14 @@ def build(result: RerankResult, given: list[Any], texts: list[str], how: Style) 
         usage=usage(result),
         results=ranked,
         # Voyage ranks strings only, so what came as objects came from another client.
-        data=_data(ranked, texts, how) if how.data and texts is given else UNSET,
+        data=data(ranked, texts, how) if how.data and texts is given else UNSET,
         meta=Meta(ApiVersion(how.version), BilledUnits(units(len(texts))), Tokens(result.pair_tokens)),
         errors=failures(result),
     )
 
 
-def _data(ranked: list[Ranked], texts: list[str], how: Style) -> list[Datum]:
+def data(ranked: list[Ranked], texts: list[str], how: Style) -> list[Datum]:
+    """The same results for Voyage's clients."""
     if how.echo == "none":
         return [Datum(item.index, item.relevance_score) for item in ranked]
     return [Datum(item.index, item.relevance_score, texts[item.index]) for item in ranked]

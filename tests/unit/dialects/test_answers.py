@@ -164,11 +164,21 @@ def test_nothing_scored(body: dict[str, Any]) -> None:
 
 
 def test_voyage() -> None:
-    """`data` best first, cut at top_k, documents as strings where asked for; its own `object`, on its own path only."""
+    """`data` best first, cut at top_k, documents as strings where asked for; `results` for others who say the same; its own `object`, on
+    its own path only."""
     body = {"query": Q, "documents": D, "model": "m", "top_k": 2, "truncation": True}
-    assert exchange("/v1/rerank", body).answer == {"object": "list", "data": ranked()[:2], "model": MODEL, "usage": USAGE}
+    assert exchange("/v1/rerank", body).answer == {
+        "object": "list",
+        "data": ranked()[:2],
+        "results": ranked()[:2],
+        "model": MODEL,
+        "usage": USAGE,
+    }
     echoed = exchange("/v1/rerank", {**body, "return_documents": True, "top_k": None}).answer
     assert echoed["data"] == ranked(back=D)
+    assert echoed["results"] == ranked(back=[{"text": text} for text in D])
+    objects = exchange("/v1/rerank", {**body, "documents": [{"text": text} for text in D], "return_documents": True, "top_k": None}).answer
+    assert (objects["data"], objects["results"]) == (echoed["data"], echoed["results"])
     elsewhere = exchange("/rerank", body).answer
     assert elsewhere == {**TOP, "results": ranked()[:2], "data": ranked()[:2], "meta": META}
 

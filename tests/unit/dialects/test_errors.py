@@ -87,7 +87,7 @@ SHEET: list[tuple[str, str, dict[str, str], dict[str, Any], dict[str, list[Any]]
         {"query": Q, "documents": D, "model": "m", "top_k": 1, "truncation": True},
         {
             "query": QUERY,
-            "documents": DOCUMENTS,
+            "documents": DOCUMENTS_OR_ONE,
             "top_k": NOT_WHOLE,
             "truncation": NOT_FLAG,
             "return_documents": NOT_FLAG,
