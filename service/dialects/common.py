@@ -16,7 +16,7 @@ from msgspec import UNSET, UnsetType
 from service.dialects import documents, options
 from service.dialects.answers import Failure, Usage, failures, numbers, units, usage, window
 from service.dialects.body import Body
-from service.dialects.fields import flag, text, whole
+from service.dialects.fields import flag, most, text
 from service.dialects.nouns import Answer, Call, Decoded, Dialect
 from service.schemas import RerankResult, Window
 
@@ -130,8 +130,8 @@ def style(body: Body, call: Call) -> Style:
 def top_n(body: Body) -> int | None:
     """`top_n`, else `top_k` where a client says it so."""
     if body.top_n is not None or body.top_k is UNSET:
-        return whole(body.top_n, "top_n", 0)
-    return whole(body.top_k, "top_k", 0)
+        return most(body.top_n, "top_n")
+    return most(body.top_k, "top_k")
 
 
 def _encode(results: Sequence[RerankResult], *, given: list[Any], texts: list[str], how: Style) -> Answer:

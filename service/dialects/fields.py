@@ -5,6 +5,7 @@ Lenient where real clients are loose (booleans as strings, whole numbers as floa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -60,7 +61,7 @@ def flag(value: Any, field: str, default: bool = False) -> bool:
     raise wrong(field, "true or false", value)
 
 
-def whole(value: Any, field: str, low: int, high: int = _LARGEST) -> int | None:
+def whole(value: Any, field: str, low: int, high: float = _LARGEST) -> int | None:
     """A whole number in [low, high]; 3.0 counts as 3; None stays None."""
     if value is None:
         return None
@@ -70,6 +71,12 @@ def whole(value: Any, field: str, low: int, high: int = _LARGEST) -> int | None:
     if not low <= number <= high:
         raise wrong(field, f"at least {low}" if number < low else f"at most {high}", value)
     return number
+
+
+def most(value: Any, field: str) -> int | None:
+    """How many results: at least 0; more than there can be are all, for some clients send their largest number then; None stays None."""
+    number = whole(value, field, 0, math.inf)
+    return None if number is None else min(number, _LARGEST)
 
 
 def choice(value: Any, field: str, options: Sequence[str]) -> str | None:

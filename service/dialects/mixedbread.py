@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 from service.dialects import documents, options
 from service.dialects.answers import Failure, Usage, failures, numbers, usage
 from service.dialects.body import Body
-from service.dialects.fields import flag, text, whole
+from service.dialects.fields import flag, most, text
 from service.dialects.nouns import Answer, Call, Decoded, Dialect
 from service.schemas import RerankResult
 
@@ -45,7 +45,7 @@ def decode(body: Body, call: Call) -> Decoded:
     """Read a reranking call; raises InvalidRequest, TooLarge."""
     query = text(body.query, "query")
     texts = documents.read(body.input, "input", call.max_documents, body.rank_fields)
-    top_k = None if body.top_k is UNSET else whole(body.top_k, "top_k", 0)
+    top_k = None if body.top_k is UNSET else most(body.top_k, "top_k")
     best = _TOP_K if top_k is None else top_k
     echo = flag(body.return_input, "return_input")
     encode = partial(_encode, given=body.input if echo else None, top_k=best or len(texts), raw=options.wants_raw(body))

@@ -33,6 +33,7 @@ def _options(names: str) -> dict[str, Schema]:
 
 
 _FLAG: Schema = {"type": ["boolean", "null"]}
+_MOST: Schema = {"type": ["integer", "null"], "minimum": 0}
 _NAME: Schema = {"type": ["string", "null"]}
 _IMAGES = "Models that read images (/info: images) also take objects with `image`: base64, a data URL, or a URL of an allowed host."
 _DOCUMENTS = _some(
@@ -41,8 +42,8 @@ _DOCUMENTS = _some(
 
 OPTIONS: dict[str, Schema] = {
     "model": {**_NAME, "description": "The default model answers to any name, unless the server is strict."},
-    "top_n": {**_whole(0), "description": "How many results; 0 and null are all."},
-    "top_k": {**_whole(0), "description": "The same as top_n."},
+    "top_n": {**_MOST, "description": "How many results; 0, null and more than there are are all."},
+    "top_k": {**_MOST, "description": "The same as top_n."},
     "return_documents": {**_FLAG, "description": "Give the documents back."},
     "return_texts": {**_FLAG, "description": "Give the texts back (the default)."},
     "return_text": {**_FLAG, "description": "Give the texts back."},

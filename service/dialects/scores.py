@@ -15,7 +15,7 @@ from batching.errors import InvalidRequest
 from service.dialects import options
 from service.dialects.answers import complete, numbers
 from service.dialects.body import Body
-from service.dialects.fields import array, flag, strings, text, whole, wrong
+from service.dialects.fields import array, flag, most, strings, text, wrong
 from service.dialects.groups import Place, group
 from service.dialects.nouns import Answer, Call, Decoded, Dialect
 from service.schemas import RerankResult
@@ -80,7 +80,7 @@ def decode_query(body: Body, call: Call) -> Decoded:
         values = numbers(results[0], not normalize)
         return Answer(QueryAnswer([RankedPassage(passages[index], values[index]) for index in results[0].order]))
 
-    return Decoded((options.request(body, query, passages, whole(body.top_n, "top_n", 0), "passages[{}]"),), encode)
+    return Decoded((options.request(body, query, passages, most(body.top_n, "top_n"), "passages[{}]"),), encode)
 
 
 def _pair(item: Any, field: str) -> tuple[str, str]:

@@ -431,3 +431,15 @@ def test_documents_are_called_as_they_were_sent() -> None:
 def test_no_tokens_per_document_are_no_limit() -> None:
     """vLLM's clients send 0 for it."""
     assert exchange("/v1/rerank", {"query": Q, "documents": D, "max_tokens_per_doc": 0}).requests[0].max_tokens_per_doc is None
+
+
+@pytest.mark.parametrize("number", [4, 2**31, 2**53 - 1, 2**63 - 1, 10**30, 1e300])
+def test_more_results_than_there_are(number: float) -> None:
+    """All of them, however many were asked for: some clients say "all" by the largest number that they have."""
+    for path, body in (
+        ("/rerank", {"query": Q, "documents": D, "top_n": number}),
+        ("/v1/rerank", {"query": Q, "documents": D, "top_k": number}),
+        ("/rerank/query", {"query": Q, "passages": D, "top_n": number}),
+        ("/v1/reranking", {"query": Q, "input": D, "top_k": number}),
+    ):
+        assert (exchange(path, body).requests[0].top_n or 0) >= len(D), path

@@ -22,11 +22,12 @@ STRING, NUMBER, FLAG, LIST, OBJECT = "a string", 5, True, ["x"], {"x": 1}
 NOT_TEXT: list[Any] = [NUMBER, FLAG, LIST, 1.5]
 NOT_FLAG: list[Any] = [NUMBER, "maybe", LIST, OBJECT, 0]
 NOT_WHOLE: list[Any] = ["3", 1.5, FLAG, LIST, OBJECT, 2**31, 10**30, -2]
+NOT_MOST: list[Any] = ["3", 1.5, FLAG, LIST, OBJECT, -2]
 NOT_LIST: list[Any] = [STRING, NUMBER, FLAG]
 
 COMMON_OPTIONS: dict[str, list[Any]] = {
     "model": [*NOT_TEXT, OBJECT],
-    "top_n": NOT_WHOLE,
+    "top_n": NOT_MOST,
     "return_documents": NOT_FLAG,
     "return_windows": NOT_FLAG,
     "raw_scores": NOT_FLAG,
@@ -88,7 +89,7 @@ SHEET: list[tuple[str, str, dict[str, str], dict[str, Any], dict[str, list[Any]]
         {
             "query": QUERY,
             "documents": DOCUMENTS_OR_ONE,
-            "top_k": NOT_WHOLE,
+            "top_k": NOT_MOST,
             "truncation": NOT_FLAG,
             "return_documents": NOT_FLAG,
             "model": NOT_TEXT,
@@ -134,8 +135,8 @@ SHEET: list[tuple[str, str, dict[str, str], dict[str, Any], dict[str, list[Any]]
         {
             "query": QUERY,
             "texts": TEXTS,
-            "top_k": NOT_WHOLE,
-            "top_n": NOT_WHOLE,
+            "top_k": NOT_MOST,
+            "top_n": NOT_MOST,
             "return_texts": NOT_FLAG,
             "return_documents": NOT_FLAG,
             "truncate": [NUMBER],
@@ -162,7 +163,7 @@ SHEET: list[tuple[str, str, dict[str, str], dict[str, Any], dict[str, list[Any]]
             "query": [value for value in QUERY if not isinstance(value, dict)],
             "passages": [None, *TEXTS],
             "normalize": NOT_FLAG,
-            "top_n": NOT_WHOLE,
+            "top_n": NOT_MOST,
         },
     ),
     (
@@ -170,7 +171,7 @@ SHEET: list[tuple[str, str, dict[str, str], dict[str, Any], dict[str, list[Any]]
         "/v1/rerank",
         {},
         {"query": Q, "candidates": OBJECTS},
-        {"query": QUERY, "candidates": [[], *NOT_LIST, OBJECT, [5], [{}], [{"text": 5}]], "top_n": NOT_WHOLE},
+        {"query": QUERY, "candidates": [[], *NOT_LIST, OBJECT, [5], [{}], [{"text": 5}]], "top_n": NOT_MOST},
     ),
     (
         "nim",
@@ -181,8 +182,8 @@ SHEET: list[tuple[str, str, dict[str, str], dict[str, Any], dict[str, list[Any]]
             "query": QUERY,
             "passages": [None, [], *NOT_LIST, ["x"], [{}], [{"text": None}], [{"image": "data:image/png;base64,"}]],
             "truncate": ["MIDDLE", NUMBER],
-            "top_n": NOT_WHOLE,
-            "top_k": NOT_WHOLE,
+            "top_n": NOT_MOST,
+            "top_k": NOT_MOST,
             "model": NOT_TEXT,
         },
     ),
@@ -205,7 +206,7 @@ SHEET: list[tuple[str, str, dict[str, str], dict[str, Any], dict[str, list[Any]]
         {
             "query": QUERY,
             "input": [None, [], *NOT_LIST, [5], [{}]],
-            "top_k": NOT_WHOLE,
+            "top_k": NOT_MOST,
             "return_input": NOT_FLAG,
             "rank_fields": RANK_FIELDS,
             "model": NOT_TEXT,
@@ -254,7 +255,7 @@ SHEET: list[tuple[str, str, dict[str, str], dict[str, Any], dict[str, list[Any]]
             "query": QUERY,
             "documents": DOCUMENTS[1:],
             "rank_fields": RANK_FIELDS,
-            "top_n": NOT_WHOLE,
+            "top_n": NOT_MOST,
             "return_documents": NOT_FLAG,
             "parameters": [STRING, NUMBER, LIST, {"truncate": "MIDDLE"}],
         },
@@ -267,7 +268,7 @@ SHEET: list[tuple[str, str, dict[str, str], dict[str, Any], dict[str, list[Any]]
         {
             "query": QUERY,
             "documents": [[{"id": 1, "text": 5}], [{"id": 1, "image": "x"}]],
-            "top_n": NOT_WHOLE,
+            "top_n": NOT_MOST,
             "return_documents": NOT_FLAG,
         },
     ),
@@ -319,7 +320,7 @@ def test_wrong_field(path: str, headers: dict[str, str], body: dict[str, Any], f
         ({"query": Q, "documents": ["a", 1.5]}, "documents[1]: expected a string or an object with text, got the number 1.5"),
         ({"query": Q, "documents": ["a", None]}, "documents[1]: expected a string or an object with text, got nothing"),
         ({"query": Q, "documents": D, "top_n": -1}, "top_n: expected at least 0, got the number -1"),
-        ({"query": Q, "documents": D, "top_n": 10**40}, "top_n: expected at most 2147483647, got a number of more than 20 digits"),
+        ({"query": Q, "documents": D, "priority": 10**40}, "priority: expected at most 2147483647, got a number of more than 20 digits"),
         ({"query": Q, "documents": D, "top_n": "2"}, 'top_n: expected a whole number, got "2"'),
         ({"query": Q, "documents": D, "long_documents": "x"}, 'long_documents: expected one of "truncate", "chunk", got "x"'),
     ],
