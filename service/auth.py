@@ -71,11 +71,12 @@ class KeyRing:
 
 def shown_key(headers: Mapping[str, str]) -> str | None:
     """Return the key in `Authorization: Bearer k`, `Authorization: k`, `Api-Key: k` or `X-Api-Key: k`, None without one."""
-    value = headers.get("authorization", "").strip()
+    value = headers.get("authorization", "").strip() + " "  # a client without a key sends the scheme alone
     for scheme in _SCHEMES:
         if value[: len(scheme)].lower() == scheme:
-            value = value[len(scheme) :].strip()
+            value = value[len(scheme) :]
             break
+    value = value.strip()
     return value or headers.get("api-key", "").strip() or headers.get("x-api-key", "").strip() or None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from batching.errors import SettingError
-from service.auth import read_keys
+from service.auth import read_keys, shown_key
 from service.settings_parse import hash_key
 from tests.http.conftest import Client, Start
 
@@ -187,3 +187,10 @@ def test_a_compressed_answer_to_a_browser_varies_by_both(start: Start) -> None:
             assert sorted(answer.headers["vary"].lower().split(", ")) == ["accept-encoding", "origin"]
             assert client.post(path, json=large, headers={"Accept-Encoding": asked}).headers["vary"] == "accept-encoding"
     assert client.post("/v1/rerank", json=GOOD, headers=page).headers["vary"].lower() == "origin"
+
+
+@pytest.mark.parametrize("empty", ["Bearer ", "Bearer", "token", "  "])
+def test_a_scheme_without_a_key_is_none(empty: str) -> None:
+    """A client that is given no key sends the scheme alone, and its key may stand in the header of another proxy."""
+    assert shown_key({"authorization": empty}) is None
+    assert shown_key({"authorization": empty, "x-api-key": "k"}) == "k"
