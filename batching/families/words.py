@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,10 @@ ENTRY_BYTES = 200
 """Of a word besides its characters and ids: two objects, and its place in the table."""
 MOST = 0.9
 """Of a text's words: reading the others then takes about as long as looking up these."""
+NEW = 0.5
+"""A text of more new words than this part is read whole, as one of numbers that never come again always is, and teaches only a few:"""
+TAUGHT = 4
+"""Of ordinary text that is enough to know half of its words after some hundred texts."""
 LONGEST_WORD = 1024
 """Longer ones are data, and don't come again."""
 
@@ -85,7 +89,7 @@ class Words:
     def proves(self, whole: Read) -> bool:
         """Show on every character at both ends of a word that words are read as `whole` reads them beside others."""
         text = " ".join(f"a{one} {one}a" for one in CHARACTERS if one not in SPACES)
-        return bool(np.array_equal(self.ids(text), whole([text])[0]))
+        return bool(np.array_equal(self.by_words(text), whole([text])[0]))
 
     def reads(self, text: str) -> bool:
         """Whether `text` may be read by its words."""
@@ -106,7 +110,21 @@ class Words:
         try:
             found = b"".join(map(self._young.__getitem__, words))
         except KeyError:
-            found = b"".join(map(self._met(words).__getitem__, words))
+            young, old = self._generations()
+            missing = set(words).difference(young)
+            if len(missing) > max(TAUGHT, NEW * len(words)):
+                self._meet(set(islice(missing, TAUGHT)), young, old)
+                return np.array(self._read([text])[0], np.int32)
+            found = self._joined(words, missing, young, old)
+        return self._ended(found, text)
+
+    def by_words(self, text: str) -> Int32s:
+        """As `ids`, whatever that costs."""
+        words = self._split(text)
+        young, old = self._generations()
+        return self._ended(self._joined(words, set(words).difference(young), young, old), text)
+
+    def _ended(self, found: bytes, text: str) -> Int32s:
         if self._tail and text[-1].isspace():
             found += self._tail
         return np.frombuffer(found, np.int32)
@@ -122,13 +140,21 @@ class Words:
         """Words that a word is read as, one after the other."""
         return [word]
 
-    def _met(self, words: list[str]) -> dict[str, bytes]:
-        """Ids of all these words, and maybe others; keeps those it had not met, unless one is a long one."""
+    def _generations(self) -> tuple[dict[str, bytes], dict[str, bytes]]:
+        """The words met lately, an empty table where they were enough, and those met before them. Nothing ever leaves either."""
         with self._lock:
             if self._young_bytes > MOST_BYTES // 2:
                 self._old, self._young, self._young_bytes = self._young, {}, 0
-            young, old = self._young, self._old
-        missing = set(words).difference(young)
+            return self._young, self._old
+
+    def _joined(self, words: list[str], missing: set[str], young: dict[str, bytes], old: dict[str, bytes]) -> bytes:
+        """Ids of words, one after the other; of these `missing` are not among the young."""
+        found = self._meet(missing, young, old)
+        known = young if missing <= young.keys() else {**{word: young[word] for word in words if word in young}, **found}
+        return b"".join(map(known.__getitem__, words))
+
+    def _meet(self, missing: set[str], young: dict[str, bytes], old: dict[str, bytes]) -> dict[str, bytes]:
+        """Ids of words that are not among the young, which they join unless one is a long one."""
         found = {word: old[word] for word in missing if word in old}
         parts = {word: self._parts(word) for word in missing.difference(found)}
         unread = [*set(chain.from_iterable(parts.values())).difference(young, found)]
@@ -136,12 +162,11 @@ class Words:
         for word, several in parts.items():
             if word not in found:
                 found[word] = b"".join(found[part] if part in found else young[part] for part in several)
-        if any(len(word) > LONGEST_WORD for word in parts):
-            return {**{word: young[word] for word in words if word in young}, **found}
-        young.update(found)
-        with self._lock:
-            self._young_bytes += sum(ENTRY_BYTES + len(word) + len(ids) for word, ids in found.items())
-        return young
+        if not any(len(word) > LONGEST_WORD for word in parts):
+            young.update(found)
+            with self._lock:
+                self._young_bytes += sum(ENTRY_BYTES + len(word) + len(ids) for word, ids in found.items())
+        return found
 
 
 class MarkedWords(Words):

@@ -56,7 +56,7 @@ def test_any_two_characters_on_both_sides_of_a_space(shelf: Shelf, name: str) ->
     kinds = "a1.'-_é"
     text += " " + " ".join(f"{kind}{one} {one}{kind}" for one in CHARACTERS if not one.isspace() for kind in kinds)
     assert words.reads(text)
-    assert words.ids(text).tolist() == whole(shelf, name, [text])[0]
+    assert words.by_words(text).tolist() == whole(shelf, name, [text])[0]
 
 
 alphabet = st.one_of(st.sampled_from([*PRINTED, *CHARACTERS]), st.characters(exclude_categories=["Cs"]))
@@ -68,7 +68,10 @@ text = st.lists(st.one_of(word, st.sampled_from(WHITE))).map("".join) | st.lists
 @given(texts=st.lists(text, max_size=4))
 def test_ids_of_any_text(shelf: Shelf, name: str, texts: list[str]) -> None:
     """Whatever stands beside whatever, white space of all kinds included."""
-    assert shelf.encoder(name).vocabulary.ids(texts) == whole(shelf, name, texts)
+    expected, words = whole(shelf, name, texts), known(shelf, name)
+    assert shelf.encoder(name).vocabulary.ids(texts) == expected
+    for one, ids in zip(texts, expected, strict=True):
+        assert not words.reads(one) or words.by_words(one).tolist() == ids
 
 
 def lengths(texts: list[str]) -> list[list[int]]:
@@ -98,6 +101,20 @@ def test_a_word_is_read_once() -> None:
     assert sorted(read.asked) == ["one", "three", "two", long, long]
 
 
+def test_a_text_of_new_words_is_read_whole_and_teaches_a_few() -> None:
+    """What comes once is not worth reading twice; what comes again is known in the end, a few words at a time."""
+    read = Counted()
+    words = Words(read, "", [])
+    text = " ".join(f"{'w' * number}" for number in range(1, 41))
+    reads = []
+    for _ in range(8):
+        before = len(read.asked)
+        assert words.ids(text).tolist() == [*range(1, 41)]
+        reads.append(len(read.asked) - before)
+    assert reads == [5, 5, 5, 5, 5, 20, 0, 0]
+    assert sum(one == text for one in read.asked) == 5
+
+
 def test_a_word_with_a_new_mark_is_known() -> None:
     """Where marks are words: only marks and words not met are asked for, and the whole is kept as well."""
     read = Counted()
@@ -112,7 +129,7 @@ def test_a_word_with_a_new_mark_is_known() -> None:
 def test_a_text_is_met_when_nine_of_ten_words_are() -> None:
     """Then it is not worth a thread."""
     words = Words(lengths, "", [])
-    words.ids("a b c d e f g h i")
+    words.by_words("a b c d e f g h i")
     assert words.has_met("a b c d e f g h i new")
     assert not words.has_met("a b c d e f g h new newer")
 
@@ -166,7 +183,7 @@ def made(pre_tokenizer: Any, normalizer: Any = None, added: list[dict[str, Any]]
 
     words = open_words(spec, read, read)
     for one in TEXTS if words else ():
-        assert not words.reads(one) or words.ids(one).tolist() == read([one])[0]
+        assert not words.reads(one) or words.by_words(one).tolist() == read([one])[0]
     return words
 
 
