@@ -7,7 +7,8 @@ marker. For text without such strings the ids are those of the tokenizer as it w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
@@ -58,7 +59,8 @@ class Vocabulary:
         self.tokenizer = open_tokenizer(deafened, self.path)
         self.tokenizer.encode_special_tokens = True
         self._plain = Plain.of(self.tokenizer, deafened)
-        self._words = open_words(deafened, lambda texts: _encode(self.tokenizer, texts), self._tokenize)
+        with _opening(self.path):
+            self._words = open_words(deafened, lambda texts: _encode(self.tokenizer, texts), self._tokenize)
         self._markup = re.compile("(" + "|".join(re.escape(content) for content in sorted(self.reserved, key=len, reverse=True)) + ")")
         self._unknown = _unknown(spec)
 
@@ -256,7 +258,14 @@ def _deafened(spec: dict[str, Any], reserved: dict[str, int]) -> dict[str, Any]:
 
 def open_tokenizer(spec: dict[str, Any], path: Path) -> Tokenizer:
     """The tokenizer that `spec` describes; `path` is for the message."""
-    try:
+    with _opening(path):
         return Tokenizer.from_str(msgspec.json.encode(spec).decode())
-    except Exception as error:  # the tokenizers library raises nothing more precise
+
+
+@contextmanager
+def _opening(path: Path) -> Iterator[None]:
+    """Turn what the library raises at a tokenizer it can't use into UnsupportedModel."""
+    try:
+        yield
+    except Exception as error:  # the library raises nothing more precise
         raise UnsupportedModel(f"{path} can't be read: {error}") from error

@@ -73,6 +73,17 @@ def test_any_weights(shelf: Shelf, tmp_path: Path, content: bytes) -> None:
         detect(directory, "m")
 
 
+def test_a_vocabulary_without_its_unknown_token(shelf: Shelf, tmp_path: Path) -> None:
+    """Empty, so that the library itself can read no letter with it."""
+    directory = tmp_path / "model"
+    shutil.copytree(shelf.path("colbert"), directory)
+    tree = json.loads((directory / "tokenizer.json").read_text())
+    tree["model"]["vocab"] = {}
+    (directory / "tokenizer.json").write_text(json.dumps(tree))
+    with pytest.raises(UnsupportedModel, match=r"tokenizer\.json can't be read: .*UNK"):
+        Encoder(detect(directory, "m"))
+
+
 def test_a_file_that_may_not_be_read(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint of another user is named, not a bug of ours."""
     path = shelf.path("bert")
