@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from batching.arena_layout import ALL_FIELDS, HEADER, HEADER_BYTES, MAGIC, ROW, ROW_BYTES, VERSION, ArenaShape, Row
 from batching.errors import LayoutMismatch
 from batching.files import create, let_go, map_whole
+from batching.states import LEASED, WAITING
 from batching.tiles import BLOCK_BYTES, Tiles
 from batching.tiles import read as read_tiles
 from batching.types import Float32s, Int32s
@@ -62,6 +63,12 @@ class Arena:
         """Rows in `state`, below the owner's high mark."""
         rows: NDArray[np.intp] = (self.states[: int(self.header["high"][0])] == state).nonzero()[0]
         return rows
+
+    def in_use(self) -> NDArray[np.bool_]:
+        """Which rows wait or are leased. One look at all: an entry that is given back meanwhile must not be missed in both states."""
+        states = self.states.copy()
+        used: NDArray[np.bool_] = (states == WAITING) | (states == LEASED)
+        return used
 
     def gather(self, rows: NDArray[np.intp]) -> NDArray[np.uint64]:
         """Whole rows, copied, as [n, 16] words that `.view(ROW)` turns into a table."""

@@ -8,7 +8,6 @@ import numpy as np
 
 from batching.arena import Arena
 from batching.files import FileLock
-from batching.states import LEASED, WAITING
 
 
 def bury(directory: Path, index: int) -> int:
@@ -22,8 +21,7 @@ def bury(directory: Path, index: int) -> int:
         if not lock.try_acquire():
             return 0
         arena = Arena(directory / f"arena.{index}")
-        states = arena.states.copy()  # one look: an entry that is given back meanwhile must not be missed in both
-        left = np.flatnonzero((states == WAITING) | (states == LEASED))
+        left = np.flatnonzero(arena.in_use())
         arena.rows["cancel"][left] = 1
         arena.reserved_tokens = arena.reserved_requests = 0
         arena.close()

@@ -37,9 +37,9 @@ MIN_ENTRY_TOKENS = 256
 RING_AFTER = 8
 """Entries put in one turn of the event loop after which a worker is rung at once."""
 PRIORITY_WEIGHT = 1.0
+"""How much more each step of priority makes later entries cost in virtual time."""
 MOST_PRIORITY = 1000
 """A larger number weighs no more: virtual time would run so far ahead that floating point could not tell requests apart in it."""
-"""How much more each step of priority makes later entries cost in virtual time."""
 
 
 class Place:

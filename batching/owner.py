@@ -20,7 +20,7 @@ from batching.cut import Cut
 from batching.errors import StartError, TooLarge
 from batching.files import FileLock, barrier
 from batching.heap import Heap
-from batching.states import CANCELLED, DONE, ENDS, FREE, LEASED, WAITING, Actor, IllegalMove, State, move
+from batching.states import CANCELLED, DONE, ENDS, FREE, WAITING, Actor, IllegalMove, State, move
 from batching.types import Float32s
 
 LOW_MARK = 64
@@ -107,8 +107,7 @@ class Owner(Generic[Holder]):
         arena = self.arena
         arena.header["owner_pid"][0] = os.getpid()
         arena.reserved_tokens = arena.reserved_requests = 0
-        states = arena.states.copy()  # one look: an entry that is given back meanwhile must not be missed in both
-        in_use = (states == WAITING) | (states == LEASED)
+        in_use = arena.in_use()
         for row in np.flatnonzero(in_use).tolist():
             fields = arena.row(row)
             size = payload_bytes(fields.sequences, fields.scores, fields.tokens, fields.blocks)

@@ -125,10 +125,10 @@ class Vocabulary:
         plain = self._plain
         if plain is None:
             return _encode(self.tokenizer, texts)
-        if all(map(plain.reads, texts)):
+        kinds = [plain.reads(text) for text in texts]
+        if all(kinds):
             return _encode(plain.tokenizer, [*map(plain.normalized, texts)])
         found: list[list[int]] = [[]] * len(texts)
-        kinds = [plain.reads(text) for text in texts]
         for tokenizer, wanted in ((plain.tokenizer, True), (self.tokenizer, False)):
             places = [place for place, kind in enumerate(kinds) if kind is wanted]
             part = [plain.normalized(texts[place]) if wanted else texts[place] for place in places]
