@@ -71,17 +71,14 @@ def _object(item: Any, named: str, index: int, chosen: list[str], images: Images
     if not isinstance(item, dict) or not item:
         raise wrong(named.format(index), "a string or an object with text", item)
     if not chosen:
-        if images is not None and pictures.may_be(item) and (seen := pictures.read(item, named.format(index))):
-            if seen[1] is not None:
-                images[index] = seen[1]
-            return seen[0]
+        if images is not None and pictures.may_be(item):
+            seen = pictures.take(item, named.format(index), index, images)
+            if seen is not None:
+                return seen
         found = item.get("text")
         if type(found) is str:
             return found
-    try:
-        return _chosen(item, named, index, chosen) if chosen else _whole(item, named, index)
-    except RecursionError:
-        raise InvalidRequest(f"{named.format(index)}: nested too deeply", named.format(index)) from None
+    return _chosen(item, named, index, chosen) if chosen else _whole(item, named, index)
 
 
 def _chosen(item: dict[str, Any], named: str, index: int, chosen: list[str]) -> str:

@@ -47,10 +47,8 @@ def decode(body: Body, call: Call) -> Decoded:
 def _text(item: Any, index: int, images: dict[int, Picture]) -> str:
     if not isinstance(item, dict):
         raise wrong(f"passages[{index}]", "an object with text or an image", item)
-    if pictures.may_be(item) and (seen := pictures.read(item, f"passages[{index}]")):
-        if seen[1] is not None:
-            images[index] = seen[1]
-        return seen[0]
+    if pictures.may_be(item) and (seen := pictures.take(item, f"passages[{index}]", index, images)) is not None:
+        return seen
     found = item.get("text")
     if isinstance(found, str):
         return found

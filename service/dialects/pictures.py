@@ -22,8 +22,22 @@ def may_be(item: dict[str, Any]) -> bool:
     return "image" in item or "image_url" in item or type(item.get("content")) is list
 
 
-def read(item: dict[str, Any], field: str) -> tuple[str, Picture | None] | None:
-    """A document's text ("" without one) and its image, if any; None where its `text` is all there is. Raises InvalidRequest."""
+def take(item: dict[str, Any], field: str, index: int, images: dict[int, Picture]) -> str | None:
+    """A document's text ("" without one), None where its `text` is all there is; an image is put into `images` as that of document `index`.
+
+    Raises InvalidRequest.
+    """
+    seen = _read(item, field)
+    if seen is None:
+        return None
+    found, image = seen
+    if image is not None:
+        images[index] = image
+    return found
+
+
+def _read(item: dict[str, Any], field: str) -> tuple[str, Picture | None] | None:
+    """A document's text ("" without one) and its image, if any; None where its `text` is all there is."""
     for key in KEYS:
         found = item.get(key)
         if found is not None:

@@ -82,10 +82,8 @@ def _texts(value: Any, field: str, images: dict[int, Picture] | None = None) -> 
 
 def _text(item: Any, field: str, index: int, images: dict[int, Picture] | None) -> str:
     if isinstance(item, dict):
-        if images is not None and pictures.may_be(item) and (seen := pictures.read(item, field)):
-            if seen[1] is not None:
-                images[index] = seen[1]
-            return seen[0]
+        if images is not None and pictures.may_be(item) and (seen := pictures.take(item, field, index, images)) is not None:
+            return seen
         item, field = of_object(item, field)
     if not isinstance(item, str):
         raise wrong(field, "a string", item)
