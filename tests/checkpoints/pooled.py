@@ -65,9 +65,14 @@ def ettin(directory: Path, *, seed: int = 0, hidden: int = 32) -> Path:
 def bert_chain(directory: Path, *, seed: int = 0) -> Path:
     """As `ettin`, around a BERT, whose tokenizer gives token types."""
     ettin(directory, seed=seed)
-    tokenizer = bert_tokenizer()
     for name in ("special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"):
         (directory / name).unlink(missing_ok=True)
+    return _bare_bert(directory, seed)
+
+
+def _bare_bert(directory: Path, seed: int) -> Path:
+    """A BERT without a head, and its tokenizer."""
+    tokenizer = bert_tokenizer()
     config = BertConfig(
         vocab_size=len(tokenizer),
         hidden_size=32,
@@ -90,16 +95,7 @@ def decoder_bi_encoder(directory: Path, *, seed: int = 0) -> Path:
 
 def colbert(directory: Path, *, seed: int = 0, dimension: int = 16, attend: bool = False) -> Path:
     """The shape of colbert-ir/colbertv2.0: BERT, `linear.weight`, artifact.metadata with its markers `[unused0]` and `[unused1]`."""
-    tokenizer = bert_tokenizer()
-    config = BertConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=48,
-        max_position_embeddings=512,
-    )
-    save(directory, BertModel(config), tokenizer, seed)
+    _bare_bert(directory, seed)
     tensors = {f"bert.{name}": tensor for name, tensor in load_file(directory / "model.safetensors").items()}
     generator = torch.Generator().manual_seed(seed + 1)
     tensors["linear.weight"] = torch.randn((dimension, 32), generator=generator) * 0.3
