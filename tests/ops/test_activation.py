@@ -86,14 +86,14 @@ CALLS = 20
 
 
 @pytest.mark.timeout(150)
-def test_nobody_is_refused_while_a_service_starts_on_an_inherited_socket(tmp_path: Path) -> None:
+def test_nobody_is_refused_while_a_service_starts_on_an_inherited_socket(short_path: Path) -> None:
     """Callers who come before the model is warm wait in the socket's queue, and are answered 200."""
     given = listener()
     where = f"http://127.0.0.1:{given.getsockname()[1]}"
-    environ = {**os.environ, "RERANKER_REPLICAS": "1", "RERANKER_RUNTIME_DIR": str(tmp_path), "LISTEN_FDS": "1"}
+    environ = {**os.environ, "RERANKER_REPLICAS": "1", "RERANKER_RUNTIME_DIR": str(short_path), "LISTEN_FDS": "1"}
     start = "import os, sys; os.dup2(int(sys.argv.pop(1)), 3); os.environ['LISTEN_PID'] = str(os.getpid()); from service.cli import main; main()"
     command = [sys.executable, "-c", start, str(given.fileno()), "serve", "--model", "starter"]
-    with (tmp_path / "log").open("wb") as log:
+    with (short_path / "log").open("wb") as log:
         process = subprocess.Popen(command, env=environ, pass_fds=(given.fileno(),), stderr=log)
     try:
         with ThreadPoolExecutor(CALLS) as callers:

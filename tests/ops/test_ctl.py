@@ -26,8 +26,8 @@ Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture
-def rerankd(tmp_path: Path) -> Iterator[Run]:
-    environ = {**os.environ, "XDG_STATE_HOME": str(tmp_path), "RERANKER_RUNTIME_DIR": str(tmp_path / "run"), "RERANKER_REPLICAS": "1"}
+def rerankd(tmp_path: Path, short_path: Path) -> Iterator[Run]:
+    environ = {**os.environ, "XDG_STATE_HOME": str(tmp_path), "RERANKER_RUNTIME_DIR": str(short_path / "run"), "RERANKER_REPLICAS": "1"}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", "from service.cli import main; main()", *arguments]

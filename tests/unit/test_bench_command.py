@@ -117,10 +117,10 @@ def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
         (["--documents", "5", "2"], "--documents 5 2: the first number is the least"),
     ],
 )
-def test_what_can_not_be_done_is_told_before_the_measurement(arguments: list[str], words: str, tmp_path: Path) -> None:
+def test_what_can_not_be_done_is_told_before_the_measurement(arguments: list[str], words: str, short_path: Path) -> None:
     """A usage error, and nobody is asked anything: the address would be refused otherwise."""
-    (tmp_path / "file").touch()
-    done = run(bench.command, "--url", "http://127.0.0.1:9", *(argument.format(base=tmp_path) for argument in arguments))
+    (short_path / "file").touch()
+    done = run(bench.command, "--url", "http://127.0.0.1:9", *(argument.format(base=short_path) for argument in arguments))
     assert done.exit_code == 2
     assert words in " ".join(done.output.replace("│", "").split())
 

@@ -111,10 +111,10 @@ def test_tables_lose_no_row() -> None:
 
 def test_a_dry_run_measures_what_the_real_one_will(tmp_path: Path) -> None:
     """On the CPU with a tiny model: parity of the default within rounding, rates at every size, raw figures under $OUT."""
-    options = ["--dry-run", "--no-http", "--models", "bert-base", "--limit", "45", "--directory", str(tmp_path)]
+    options = ["--dry-run", "--no-http", "--models", "bert-base", "--limit", "90", "--directory", str(tmp_path)]
     command = [sys.executable, "-m", "ops.bench.gpu", *options]
     environment = {**os.environ, "OUT": str(tmp_path), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment, cwd=Path(__file__).parents[3])
+    done = subprocess.run(command, capture_output=True, text=True, timeout=115, env=environment, cwd=Path(__file__).parents[3])
     assert done.returncode == 0, done.stderr
     tables = json.loads((tmp_path / "gpu.json").read_text())["tables"]
     assert "copy" in {row["what"] for row in tables["machine"]}

@@ -40,8 +40,7 @@ class Clock:
 def test_a_server_is_waited_for_until_it_rests(used: list[float], looks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some looks in a row without work, or the limit."""
     clock = Clock(used)
-    monkeypatch.setattr(serving.time, "sleep", clock.sleep)
-    monkeypatch.setattr(serving.time, "monotonic", clock.monotonic)
+    monkeypatch.setattr(serving, "time", clock)
     monkeypatch.setattr(Running, "cpu_s", lambda _: clock.cpu_s())
     with subprocess.Popen(["true"]) as process:
         Running(Command(["true"], 1), process, Path("log")).wait_settled()
