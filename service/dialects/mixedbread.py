@@ -1,4 +1,4 @@
-"""Mixedbread: `input` is a list, ten results unless `top_k` says otherwise (mixedbread SDK 0.54.0, `/v1/reranking`)."""
+"""Mixedbread: `input` is a list, ten results unless `top_k` says otherwise (mixedbread 0.54.0, mixedbread-ai 2.2.6, `/v1/reranking`)."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ _TOP_K = 10
 
 
 class RankResult(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """One result; `input` is the document as it came, with return_input."""
+    """One result; `input` is the document as it came, with return_input.
+
+    No `object`: mixedbread names it rank_result and need not have it, mixedbread-ai refuses that name.
+    """
 
     index: int
     score: float
     input: Any = UNSET
-    object: str | UnsetType = UNSET
     truncated: bool = False
 
 
@@ -56,9 +58,7 @@ def _encode(results: Sequence[RerankResult], *, given: list[Any] | None, top_k: 
     result = results[0]
     values, cut = numbers(result, raw), result.truncated.tolist()
     data = [
-        RankResult(
-            index=index, score=values[index], input=UNSET if given is None else given[index], object="rank_result", truncated=cut[index]
-        )
+        RankResult(index=index, score=values[index], input=UNSET if given is None else given[index], truncated=cut[index])
         for index in result.order
     ]
     return Answer(

@@ -61,7 +61,7 @@ def read_pinecone(found: Exchange, body: dict[str, Any]) -> list[tuple[int, floa
 def read_mixedbread(found: Exchange, body: dict[str, Any]) -> list[tuple[int, float]]:
     """Mixedbread: data with scores, its own object names."""
     assert found.answer["object"] == "list"
-    assert all(item["object"] == "rank_result" and item["input"] == body["input"][item["index"]] for item in found.answer["data"])
+    assert all(item["input"] == body["input"][item["index"]] for item in found.answer["data"])
     return [(item["index"], item["score"]) for item in found.answer["data"]]
 
 
