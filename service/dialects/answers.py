@@ -16,10 +16,11 @@ UNIT_DOCUMENTS = 100
 
 
 class Usage(msgspec.Struct):
-    """Real tokens of all pairs; a rerank model completes nothing."""
+    """Real tokens of all pairs; a rerank model completes nothing, which Vercel's client for Together wants to be told."""
 
     prompt_tokens: int
     total_tokens: int
+    completion_tokens: int = 0
 
 
 class Failure(msgspec.Struct):

@@ -14,7 +14,7 @@ import msgspec
 
 from batching.errors import InvalidRequest
 from service.dialects import options, pictures
-from service.dialects.answers import complete, numbers
+from service.dialects.answers import Usage, complete, numbers
 from service.dialects.body import Body
 from service.dialects.documents import several
 from service.dialects.fields import check_count, of_object, wrong
@@ -33,12 +33,9 @@ class ScoreDatum(msgspec.Struct):
     score: float
 
 
-class ScoreUsage(msgspec.Struct):
-    """Real tokens of all pairs."""
+class ScoreUsage(Usage):
+    """What vLLM adds to it."""
 
-    prompt_tokens: int
-    total_tokens: int
-    completion_tokens: int = 0
     prompt_tokens_details: None = None
 
 

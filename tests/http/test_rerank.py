@@ -25,7 +25,7 @@ def test_documents_come_back_best_first_with_real_token_counts(client: Client, m
     assert answer.status_code == 200
     assert [one["index"] for one in body["results"]] == [1, 0, 2, 3]
     assert body["model"] == model.card.name
-    assert body["usage"] == {"prompt_tokens": 18, "total_tokens": 18}
+    assert body["usage"] == {"prompt_tokens": 18, "total_tokens": 18, "completion_tokens": 0}
     raw = (1 + 1 + 0 + 5) / 4
     assert body["results"][0]["relevance_score"] == pytest.approx(1 / (1 + math.exp(-raw)))
 
