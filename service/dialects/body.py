@@ -6,6 +6,8 @@ unknown fields must be ignored. Only the syntax is judged here.
 
 from __future__ import annotations
 
+import re
+from codecs import BOM_UTF8
 from typing import Any
 
 import msgspec
@@ -83,6 +85,9 @@ class Body(msgspec.Struct, kw_only=True):
 _JSON = msgspec.json.Decoder(Body)
 _PACKED = msgspec.msgpack.Decoder(Body)
 _NESTED = frozenset({dict, list})
+_HIGH, _LOW = rb"\\u[dD][89abAB][0-9a-fA-F]{2}", rb"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_SURROGATES = re.compile(rb"(?<!\\)((?:\\\\)*)(?:%b%b|(%b|%b))" % (_HIGH, _LOW, _HIGH, _LOW))
+"""Surrogates escaped in JSON, after backslashes that escape each other: a pair, or as the second group one that stands alone."""
 
 
 def parse(body: bytes, packed: bool) -> Body:
@@ -96,7 +101,7 @@ def parse(body: bytes, packed: bool) -> Body:
 
 def _read(body: bytes, packed: bool) -> Body:
     try:
-        return _unpacked(body) if packed else _JSON.decode(body)
+        return _unpacked(body) if packed else _decoded(body.removeprefix(BOM_UTF8))
     except msgspec.ValidationError as error:
         raise BadBody(f"body: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -104,6 +109,16 @@ def _read(body: bytes, packed: bool) -> Body:
         raise BadBody(f"body: not valid {kind}: {error}" if body else f"body: empty, expected a {kind} object") from None
     except RecursionError:
         raise BadBody("body: nested too deeply") from None
+
+
+def _decoded(body: bytes) -> Body:
+    try:
+        return _JSON.decode(body)
+    except msgspec.DecodeError:
+        # JavaScript counts UTF-16: a text cut within an emoji ends in half of its pair, which is no JSON and becomes U+FFFD.
+        if b"\\ud" not in body and b"\\uD" not in body:
+            raise
+        return _JSON.decode(_SURROGATES.sub(lambda found: found[1] + rb"\ufffd" if found[2] else found[0], body))
 
 
 def _unpacked(body: bytes) -> Body:

@@ -180,3 +180,19 @@ def test_formats(headers: dict[str, str], packed_in: bool, packed: bool) -> None
     found = table.call("/rerank", headers)
     assert (found.packed_in, found.packed) == (packed_in, packed)
     assert parse(b"\x80" if packed_in else b"{}", found.packed_in).query is None
+
+
+@pytest.mark.parametrize(
+    ("sent", "query"),
+    [
+        (b'\xef\xbb\xbf{"query":"a"}', "a"),
+        (rb'{"query":"a\ud83e"}', "a\ufffd"),
+        (rb'{"query":"\udda6b"}', "\ufffdb"),
+        (rb'{"query":"\uD83E\uD83E\uDDA6\uDDA6"}', "\ufffd\U0001f9a6\ufffd"),
+        (rb'{"query":"\\ud83e\\\ud83e"}', "\\ud83e\\\ufffd"),
+        (rb'{"query":"\ud83e\udda6"}', "\U0001f9a6"),
+    ],
+)
+def test_nearly_json(sent: bytes, query: str) -> None:
+    """A byte order mark is read over; half of a character, which JavaScript sends where it cut a text within an emoji, becomes U+FFFD."""
+    assert parse(sent, False).query == query
