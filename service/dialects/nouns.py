@@ -21,6 +21,8 @@ class Call(msgspec.Struct, kw_only=True):
     dialect: str
     agent: str = ""
     pinecone: bool = False
+    keyed: bool = False
+    """An Api-Key came on Pinecone's path; it may be anybody's way to show a key."""
     packed_in: bool = False
     packed: bool = False
     """The answer is wanted as MessagePack; `packed_in`: the body is MessagePack."""

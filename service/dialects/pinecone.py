@@ -1,4 +1,4 @@
-"""Pinecone: told by its headers (`X-Pinecone-Api-Version`, `Api-Key`); documents are objects and come back (pinecone SDK 10.2.0)."""
+"""Pinecone: told by `X-Pinecone-Api-Version`, else by `Api-Key` beside objects; documents come back (pinecone SDK 10.2.0)."""
 
 from __future__ import annotations
 
@@ -44,6 +44,11 @@ def decode(body: Body, call: Call) -> Decoded:
         ranked = msgspec.structs.replace(ranked, truncate=truncate, side=side)
     echo = flag(body.return_documents, "return_documents", True)
     return Decoded((ranked,), partial(_encode, given=body.documents if echo else None, texts=texts, raw=options.wants_raw(body)))
+
+
+def matches(found: Any) -> bool:
+    """Whether these documents may be Pinecone's, which takes objects only."""
+    return isinstance(found, list) and all(isinstance(item, dict) for item in found)
 
 
 def _encode(results: Sequence[RerankResult], *, given: list[Any] | None, texts: list[str], raw: bool) -> Answer:

@@ -80,8 +80,8 @@ def call(path: str, headers: Mapping[str, str], *, max_documents: int = 2000, re
         path=path,
         dialect=dialect_of(path),
         agent=headers.get("user-agent", ""),
-        # On other paths Api-Key is only a way to show a key.
-        pinecone="x-pinecone-api-version" in headers or ("api-key" in headers and path == _PLAIN_PATH),
+        pinecone="x-pinecone-api-version" in headers,
+        keyed="api-key" in headers and path == _PLAIN_PATH,
         packed_in=packed_in,
         packed=any(name in accept for name in _PACKED_NAMES) or (packed_in and _JSON not in accept),
         max_documents=max_documents,
@@ -148,7 +148,7 @@ def _input(body: Body, found: Call) -> Dialect:
 def _documents(body: Body, found: Call) -> Dialect:
     if found.dialect == deepinfra.DIALECT.name:
         return deepinfra.DIALECT
-    if found.pinecone:
+    if found.pinecone or (found.keyed and pinecone.matches(body.documents)):
         return pinecone.DIALECT
     if found.path == _ITEMS_PATH and body.model is None and items.matches(body.documents):
         return items.DIALECT

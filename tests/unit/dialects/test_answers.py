@@ -386,7 +386,7 @@ def test_own_options_of_others() -> None:
     nim = {"query": {"text": Q}, "passages": [{"text": "x"}], "truncate": "NONE"}
     assert exchange("/v1/ranking", nim).requests[0].truncate is False
     pinecone = {"query": Q, "documents": D, "parameters": {"truncate": "END"}}
-    assert exchange("/rerank", pinecone, {"api-key": "k"}).requests[0].truncate is True
+    assert exchange("/rerank", pinecone, {"x-pinecone-api-version": "2026-07"}).requests[0].truncate is True
 
 
 PARTS = [{"type": "text", "text": "one"}, {"type": "text", "text": "two two"}]

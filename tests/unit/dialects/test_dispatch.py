@@ -58,6 +58,9 @@ CASES: list[tuple[str, str, dict[str, Any], dict[str, str]]] = [
     # 10
     ("pinecone", "/rerank", {"model": "m", "query": Q, "documents": OBJECTS}, PINECONE),
     ("pinecone", "/rerank", {"query": Q, "documents": OBJECTS}, {"api-key": "k"}),
+    ("pinecone", "/rerank", {"query": Q, "documents": D}, PINECONE),
+    ("plain", "/rerank", {"query": Q, "documents": D}, {"api-key": "k"}),
+    ("common", "/rerank", {"query": Q, "documents": D, "model": "m"}, {"api-key": "k"}),
     ("pinecone", "/v1/rerank", {"query": Q, "documents": OBJECTS}, PINECONE),
     ("common", "/v1/rerank", {"query": Q, "documents": OBJECTS}, {"api-key": "k"}),
     ("items", "/api/v1/rerank", {"query": Q, "documents": ITEMS}, {}),
