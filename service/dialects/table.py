@@ -140,9 +140,7 @@ def _passages(body: Body, found: Call) -> Dialect:
 
 
 def _input(body: Body, found: Call) -> Dialect:
-    if isinstance(body.input, dict):
-        return dashscope.DIALECT
-    return mixedbread.DIALECT
+    return dashscope.DIALECT if isinstance(body.input, dict) or found.dialect == dashscope.DIALECT.name else mixedbread.DIALECT
 
 
 def _documents(body: Body, found: Call) -> Dialect:

@@ -193,7 +193,7 @@ SHEET: list[tuple[str, str, dict[str, str], dict[str, Any], dict[str, list[Any]]
         {},
         {"model": "m", "input": {"query": Q, "documents": D}, "parameters": {}},
         {
-            "input": [{}, {"query": Q}, {"query": Q, "documents": []}, {"query": 5, "documents": D}, {"documents": D}],
+            "input": [*NOT_LIST, D, {}, {"query": Q}, {"query": Q, "documents": []}, {"query": 5, "documents": D}, {"documents": D}],
             "parameters": [STRING, NUMBER, {"top_n": "x"}, {"return_documents": 5}, {"instruct": 5}],
             "model": NOT_TEXT,
         },
