@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import Any, cast
 
 from service.dialects.body import Body
-from service.dialects.fields import choice, flag, name, whole
+from service.dialects.fields import choice, flag, name, whole, wrong
 from service.schemas import Long, Picture, RerankRequest, Side
 
 _ALIASES = {"max_length": "truncate_prompt_tokens", "chunk_overlap": "overlap_tokens"}
 """Options whose limit is known only once a model is picked, and what else they may be called: an error then names what was sent."""
-_CUTS = {"end": (True, "right"), "start": (True, "left"), "none": (False, None)}
+_CUTS: dict[str, tuple[bool, Side | None]] = {
+    "true": (True, None),
+    "false": (False, None),
+    "end": (True, "right"),
+    "start": (True, "left"),
+    "none": (False, None),
+}
 
 
 def request(
@@ -48,9 +54,12 @@ def request(
 
 def truncation(value: Any, field: str) -> tuple[bool | None, Side | None]:
     """Whether what is too long may be cut, and at which end (None: not said): a boolean, or END, START, NONE as NVIDIA and Cohere say."""
-    if isinstance(value, str) and value.lower() in _CUTS:
-        return cast("tuple[bool, Side | None]", _CUTS[value.lower()])
-    return (None if value is None else flag(value, field)), None
+    if value is None:
+        return None, None
+    found = _CUTS.get(str(value).lower()) if isinstance(value, str | bool) else None
+    if found is None:
+        raise wrong(field, 'true, false, "END", "START" or "NONE"', value)
+    return found
 
 
 def wants_raw(body: Body) -> bool:

@@ -322,6 +322,7 @@ def test_wrong_field(path: str, headers: dict[str, str], body: dict[str, Any], f
         ({"query": Q, "documents": D, "top_n": -1}, "top_n: expected at least 0, got the number -1"),
         ({"query": Q, "documents": D, "priority": 10**40}, "priority: expected at most 2147483647, got a number of more than 20 digits"),
         ({"query": Q, "documents": D, "top_n": "2"}, 'top_n: expected a whole number, got "2"'),
+        ({"query": Q, "documents": D, "truncate": "MID"}, 'truncate: expected true, false, "END", "START" or "NONE", got "MID"'),
         ({"query": Q, "documents": D, "long_documents": "x"}, 'long_documents: expected one of "truncate", "chunk", got "x"'),
     ],
 )
