@@ -36,6 +36,15 @@ def test_mixedbread(url: str) -> None:
     assert answer.data[0].input == DOCUMENTS[BEST]
 
 
+def test_mixedbread_before(url: str) -> None:
+    """Mixedbread's SDK before that one, which is strict about what comes back."""
+    from mixedbread_ai.client import MixedbreadAI
+
+    answer = MixedbreadAI(api_key=KEY, base_url=url).reranking(query=QUERY, input=DOCUMENTS, top_k=3, return_input=True)
+    check([item.index for item in answer.data], [item.score for item in answer.data], 3)
+    assert answer.data[0].input == DOCUMENTS[BEST]
+
+
 def test_dashscope(url: str) -> None:
     """DashScope's TextReRank."""
     import dashscope
