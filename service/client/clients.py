@@ -61,6 +61,9 @@ class _Call:
     def __init__(self, settings: Settings, query: str, documents: Sequence[Document], top_n: int | None, options: Options) -> None:
         if top_n is not None and top_n < 0:
             raise ValueError(f"top_n: expected at least 0, got {top_n}")
+        if isinstance(documents, str):
+            # It is a sequence of strings too, so that no type checker sees it; the server would take it for one document.
+            raise ValueError("documents: expected a sequence of documents, got one text")
         retries = settings.get("retries", RETRIES)
         self.documents, self.top_n = documents, top_n
         self.body = wire.request_body(query, documents, {"model": settings.get("model"), **options})
@@ -110,7 +113,7 @@ class RerankClient:
     def rerank(self, query: str, documents: Sequence[Document], *, top_n: int | None = None, **options: Unpack[Options]) -> RerankResult:
         """Rank `documents` by how well they answer `query`.
 
-        No documents are an empty ranking, without a call. Raises RerankError, or ValueError for a negative top_n.
+        No documents are an empty ranking, without a call. Raises RerankError, or ValueError for a negative top_n and for a lone text.
         """
         call = _Call(self._settings, query, documents, top_n, options)
         if not documents:

@@ -42,7 +42,18 @@ class _Answer(msgspec.Struct):
 
 
 _ANSWER = msgspec.json.Decoder(_Answer)
-_ENCODER = msgspec.json.Encoder()
+
+
+def _plain(value: Any) -> Any:
+    """What msgspec does not know of what the client's types allow: mappings and sequences of other kinds. Raises TypeError."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Sequence):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=_plain)
 
 
 def request_body(query: str, documents: Sequence[Document], options: Mapping[str, Any]) -> bytes:

@@ -7,8 +7,10 @@ import json
 import math
 import subprocess
 import sys
+from collections import UserDict, UserList
 from collections.abc import Callable
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -230,6 +232,18 @@ def test_wrong_use() -> None:
         RerankClient(on_error="ignore")  # type: ignore[arg-type]
     with RerankClient(on_error="original_order") as client, pytest.raises(ValueError, match="top_n"):
         client.rerank(Q, D, top_n=-1)
+    with RerankClient(on_error="original_order") as client, pytest.raises(ValueError, match="one text"):
+        client.rerank(Q, "lone")
+
+
+def test_documents_of_any_kind() -> None:
+    """Whatever is a sequence of texts and mappings is sent as JSON has it."""
+    seen: list[httpx.Request] = []
+    with RerankClient("http://server", transport=scripted([], seen)) as client:
+        client.rerank(Q, UserList(["a", MappingProxyType({"text": "bbb"}), UserDict({"text": "cc"})]))
+        with pytest.raises(TypeError, match="object"):
+            client.rerank(Q, [{"text": object()}])
+    assert json.loads(seen[0].content)["documents"] == ["a", {"text": "bbb"}, {"text": "cc"}]
 
 
 @given(st.integers(1, 10), st.floats(0, 0.999), st.none() | st.floats(0, 100), st.floats(0, 100))
