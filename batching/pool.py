@@ -21,7 +21,7 @@ from batching.lifeline import Lifeline
 from batching.queue import FAULT, KILL, Queue
 from batching.restart import Action, ChildView, Policy, ended_from_outside, exit_words, next_action
 from batching.types import SHARED_WEIGHTS
-from batching.worker import EXIT_CANNOT_LOAD, WorkerConfig
+from batching.worker import EXIT_CANNOT_LOAD, STOP, WorkerConfig
 from batching.worker_view import WorkerState, WorkerView
 
 logger = logging.getLogger("rerankd.pool")
@@ -198,7 +198,7 @@ class Pool:
         self.stopping = True
         processes = [child.process for child in self._children if child.process]
         for process in processes:
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(STOP)
             process.send_signal(signal.SIGCONT)  # a stopped process could not hear it
         until = time.monotonic() + limit_s
         for process in processes:

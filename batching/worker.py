@@ -46,6 +46,9 @@ CPU_NICENESS = 3
 """Added where the forward runs on the CPU: HTTP processes want the same cores for a moment now and then, and an event loop that waits for a
 core keeps every caller waiting. Its latest turn in 5 s of full load came 1.3 ms late instead of 3.4, at the same throughput."""
 
+STOP = signal.SIGUSR1
+"""Tells a worker to finish what it has leased and to end. What reaches every process at once, as from a terminal or a service manager, does
+not: HTTP processes that drain still need their scores."""
 EXIT_CANNOT_LOAD = 2
 """The exit code that says: starting me again will not help. The reason stands on the board."""
 NO_MEMORY = "not enough memory to load the model; free some, lower RERANKER_REPLICAS, set RERANKER_DTYPE=bfloat16, or take a smaller model"
@@ -216,8 +219,10 @@ def main(argument: str) -> int:
             raise SystemExit(0)
         worker.stopping = True
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C reaches all processes; the supervisor stops them in order
+    signal.signal(STOP, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # not ignored, which programs that a compiler starts would inherit
+        signal.signal(number, lambda _signal, _frame: None)
     try:
         scorer = load(config.factory, config.options)
     except StartError as error:

@@ -146,13 +146,16 @@ def test_two_services_side_by_side() -> None:
 
 
 def test_a_drain_finishes_what_was_accepted() -> None:
-    """SIGTERM: readiness false at once, requests still taken in the grace, all in flight answered rightly, exit 0, nothing left."""
+    """SIGTERM, to all processes as a process group gets it: readiness false at once, requests still taken in the grace, all in flight
+    answered rightly, exit 0, nothing left.
+    """
 
     async def main(service: Service) -> None:
         documents = [texts(seed, 8) for seed in range(12)]
         early = [asyncio.ensure_future(ask(service.address, body=asked(QUERY, one))) for one in documents[:8]]
         await asyncio.sleep(0.2)
-        service.process.send_signal(signal.SIGTERM)
+        for process in service.processes():
+            process.send_signal(signal.SIGTERM)
         await asyncio.sleep(0.3)
         ready = await ask(service.address, "/health/ready")
         assert (ready.status, ready.json["status"]) == (503, "draining")
@@ -165,6 +168,7 @@ def test_a_drain_finishes_what_was_accepted() -> None:
         asyncio.run(main(service))
         assert service.process.wait(15) == 0
         assert not service.left_behind()
+        assert "worker 0 ended" not in service.log()
 
 
 @pytest.mark.parametrize("unix", [False, True])
@@ -309,7 +313,7 @@ def test_a_reload_does_not_cut_a_drain_short() -> None:
 
 
 def test_keys_are_read_again(tmp_path: Path) -> None:
-    """SIGHUP: a new key works and an old one does not, in every HTTP process, without losing a request."""
+    """SIGHUP, to all processes: a new key works and an old one does not, in every HTTP process, without losing a request or a worker."""
     keys = tmp_path / "keys"
     keys.write_text("first: alpha-key\n")
 
@@ -320,11 +324,14 @@ def test_keys_are_read_again(tmp_path: Path) -> None:
     async def main(service: Service) -> None:
         assert (await statuses(service, "alpha-key"), await statuses(service, "beta-key")) == ({200}, {401})
         keys.write_text("second: beta-key\n")
-        service.process.send_signal(signal.SIGHUP)
+        workers = service.workers()
+        for process in service.processes():
+            process.send_signal(signal.SIGHUP)
         async with asyncio.timeout(5):
             while await statuses(service, "beta-key") != {200}:
                 await asyncio.sleep(0.05)
         assert await statuses(service, "alpha-key") == {401}
+        assert service.workers() == workers
 
     with Service(scorers(), workers=2, api_keys_file=keys) as service:
         asyncio.run(main(service))
