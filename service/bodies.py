@@ -1,26 +1,72 @@
-"""Reading a request's body whole and within its limit, and noticing a caller who hangs up while their answer is made."""
+"""Reading a request's body whole and within its limit, all of them within theirs, and noticing a caller who hangs up meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 
 from litestar.types import Receive
 
-from batching.errors import Cancelled, InvalidRequest, TooLarge, TooSlow
+from batching.errors import Cancelled, InvalidRequest, Overloaded, TooLarge, TooSlow
 from service.settings import PREFIX
 from service.sweep import sweep
 
+MOST_BODIES, LEAST_BYTES = 8, 64 * 1024 * 1024
+"""One HTTP process holds so many bodies of the largest size, or so many bytes where that is more."""
+RETRY_AFTER_S = 1.0
 
-async def read_body(receive: Receive, headers: Mapping[str, str], limit: int, left_s: float) -> bytes:
-    """Return the body. Raises TooLarge, before reading where the length is announced, Cancelled, TooSlow after `left_s` seconds."""
+
+class Bodies:
+    """What one HTTP process holds of bodies, from their first byte to their answer.
+
+    Admission counts tokens; slow senders have none yet, and of documents that are cut it counts a part only.
+    """
+
+    def __init__(self, largest: int) -> None:
+        self._most, self.held_bytes = max(LEAST_BYTES, MOST_BODIES * largest), 0
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[Held]:
+        """What a call's body is counted in, for as long as it lasts."""
+        held = Held(self)
+        try:
+            yield held
+        finally:
+            self.held_bytes -= held.bytes
+
+    def take(self, size: int) -> None:
+        """Count `size` bytes more. Raises Overloaded when they are not free now."""
+        if self.held_bytes + size > self._most:
+            raise Overloaded(
+                f"bodies under way take all of {self._most:,} bytes now ({MOST_BODIES} of {PREFIX}MAX_BODY_BYTES)", RETRY_AFTER_S
+            )
+        self.held_bytes += size
+
+
+class Held:
+    """The body of one call."""
+
+    def __init__(self, bodies: Bodies) -> None:
+        self._bodies, self.bytes = bodies, 0
+
+    def take(self, size: int) -> None:
+        """Count `size` bytes more. Raises Overloaded."""
+        self._bodies.take(size)
+        self.bytes += size
+
+
+async def read_body(receive: Receive, headers: Mapping[str, str], limit: int, left_s: float, held: Held) -> bytes:
+    """Return the body. Raises TooLarge, before reading where the length is announced, Overloaded, Cancelled, TooSlow after `left_s`
+    seconds.
+    """
     announced = headers.get("content-length", "")
     if announced.isascii() and announced.isdigit() and int(announced) > limit:
         raise _too_large(limit)
     alarm = _Alarm(left_s)
     try:
-        return await _read(receive, limit)
+        return await _read(receive, limit, held)
     except asyncio.CancelledError:
         if alarm.rang():
             raise TooSlow("body: it did not arrive within the time that the answer may take", "body") from None
@@ -29,7 +75,7 @@ async def read_body(receive: Receive, headers: Mapping[str, str], limit: int, le
         sweep().discard(alarm)
 
 
-async def _read(receive: Receive, limit: int) -> bytes:
+async def _read(receive: Receive, limit: int, held: Held) -> bytes:
     parts: list[bytes] = []
     size, more = 0, True
     while more:
@@ -42,6 +88,7 @@ async def _read(receive: Receive, limit: int) -> bytes:
         size, more = size + len(parts[-1]), message.get("more_body", False)
         if size > limit:
             raise _too_large(limit)
+        held.take(len(parts[-1]))
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

@@ -14,7 +14,7 @@ from litestar.exceptions import ClientException
 from litestar.types import Receive
 
 from batching.errors import InvalidRequest
-from service.bodies import HangUp, read_body
+from service.bodies import HangUp, Held, read_body
 from service.dialects import table
 from service.dialects.nouns import Call
 from service.dialects.paths import ROUTES
@@ -39,21 +39,20 @@ async def rerank(state: State, exchange: Exchange, receive: Receive) -> Answer:
     """Rank documents in whatever dialect the caller speaks."""
     call = begin(state, exchange)
     left_s = timeout_s(exchange, state.settings.request_timeout)
-    deadline = exchange.started + left_s
-    body = await _body(state, exchange, receive, left_s)
-    decoded = table.read(body, call)
-    context = Context(
-        request_id=exchange.request_id,
-        started=exchange.started,
-        deadline=deadline,
-        charge=lambda tokens: state.rates.charge(exchange.caller, tokens),
-        owner=exchange.owner,
-        trace=exchange.trace,
-    )
-    async with HangUp(receive):
-        results = await state.reranker.rank(decoded.requests, context)
-    exchange.answered(results)
-    content, media_type, headers = table.write(decoded, results, call)
+    with state.bodies.hold() as held:
+        decoded = table.read(await _body(state, exchange, receive, left_s, held), call)
+        context = Context(
+            request_id=exchange.request_id,
+            started=exchange.started,
+            deadline=exchange.started + left_s,
+            charge=lambda tokens: state.rates.charge(exchange.caller, tokens),
+            owner=exchange.owner,
+            trace=exchange.trace,
+        )
+        async with HangUp(receive):
+            results = await state.reranker.rank(decoded.requests, context)
+        exchange.answered(results)
+        content, media_type, headers = table.write(decoded, results, call)
     return _packed(exchange, content, media_type, headers)
 
 
@@ -61,8 +60,9 @@ async def tokenize_texts(state: State, exchange: Exchange, receive: Receive) -> 
     """Say how the default model's tokenizer reads texts, as text-embeddings-inference does."""
     call = begin(state, exchange)
     left_s = timeout_s(exchange, state.settings.request_timeout)
-    body = await _body(state, exchange, receive, left_s)
-    content, media_type = await tokenize(body, call, state.models.all[0], state.threads)
+    with state.bodies.hold() as held:
+        body = await _body(state, exchange, receive, left_s, held)
+        content, media_type = await tokenize(body, call, state.models.all[0], state.threads)
     return _packed(exchange, content, media_type, {})
 
 
@@ -87,12 +87,12 @@ def response(answer: Answer) -> Response[bytes]:
     return Response(answer.body, media_type=answer.media_type, headers=dict(answer.headers), status_code=answer.status)
 
 
-async def _body(state: State, exchange: Exchange, receive: Receive, left_s: float) -> bytes:
-    """Read the body. Raises ClientException (415) for a compressed one, TooLarge, Cancelled, TooSlow."""
+async def _body(state: State, exchange: Exchange, receive: Receive, left_s: float, held: Held) -> bytes:
+    """Read the body. Raises ClientException (415) for a compressed one, TooLarge, Overloaded, Cancelled, TooSlow."""
     coding = exchange.headers.get("content-encoding", "identity")
     if coding.lower() not in ("identity", ""):
         raise ClientException(f"Content-Encoding: bodies are read as they are, without compression; got {coding[:40]!r}", status_code=415)
-    return await read_body(receive, exchange.headers, state.settings.max_body_bytes, left_s)
+    return await read_body(receive, exchange.headers, state.settings.max_body_bytes, left_s, held)
 
 
 def _packed(exchange: Exchange, content: bytes, media_type: str, headers: Mapping[str, str]) -> Answer:

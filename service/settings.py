@@ -132,7 +132,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         About("Documents over MAX_LENGTH: `truncate` cuts and reports it, `chunk` scores overlapping windows and takes the best."),
     ] = "truncate"
     max_documents: Annotated[int, About("Documents of one request.", ge=1, le=1_000_000)] = 2000
-    max_body_bytes: Annotated[int, About("Size of a request's body.", ge=1024, le=1_073_741_824, kind="bytes")] = 32 * 1024 * 1024
+    max_body_bytes: Annotated[
+        int,
+        About(
+            "Size of a request's body. While an HTTP process holds eight such, or 64M where that is more, others are refused (429).",
+            ge=1024,
+            le=1_073_741_824,
+            kind="bytes",
+        ),
+    ] = 32 * 1024 * 1024
     request_timeout: Annotated[
         float, About("Seconds until a request is answered 504; caps a caller's X-Request-Timeout.", gt=0, le=3600)
     ] = 60.0

@@ -11,6 +11,7 @@ from litestar import Litestar
 from batching.errors import StartError
 from service import health
 from service.auth import KeyRing
+from service.bodies import Bodies
 from service.health import Verdict
 from service.metrics import Metrics
 from service.metrics_processes import ProcessCollector
@@ -33,6 +34,7 @@ class State:
     metrics: Metrics
     keys: KeyRing
     rates: RateLimits
+    bodies: Bodies
     reranker: Reranker
     threads: Executor
     tracing: Tracing | None = None

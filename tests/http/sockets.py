@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from litestar import Litestar
+
 from service.app import create_app
 from service.http_process import server
 from service.listen import address, close, listen
@@ -20,8 +22,8 @@ from tests.http.fakes import FakeModel, settings
 class Live:
     """A server that runs; `address` is its URL."""
 
-    def __init__(self, root: str, model: FakeModel) -> None:
-        self.address, self.model = root, model
+    def __init__(self, root: str, model: FakeModel, app: Litestar) -> None:
+        self.address, self.model, self.app = root, model, app
         self.port = int(root.rpartition(":")[2]) if not root.startswith("unix:") else 0
 
     def scored(self) -> int:
@@ -62,7 +64,7 @@ def live(header_timeout_s: float = 30.0, **values: Any) -> Iterator[Live]:
     thread = threading.Thread(target=lambda: loop.run_until_complete(granian.serve()), daemon=True)
     thread.start()
     try:
-        yield _up(Live(address(sockets, tls=bool(given.tls_cert)), model))
+        yield _up(Live(address(sockets, tls=bool(given.tls_cert)), model, app))
     finally:
         loop.call_soon_threadsafe(granian.stop)
         thread.join(20)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from service import bodies
 from tests.http.sockets import Live, live, sent_and_read
 
 BODY = b'{"query":"a","documents":["b"]}'
@@ -123,6 +124,26 @@ def test_a_body_over_the_limit_is_refused_before_it_is_sent() -> None:
         assert _status(one.raw(POST + b"Content-Length: 3000\r\n\r\n", patience_s=3.0)) == 413
         chunk = b"%x\r\n%s\r\n" % (1500, b" " * 1500)
         assert _status(one.raw(POST + b"Transfer-Encoding: chunked\r\n\r\n" + chunk * 2, patience_s=3.0)) == 413
+
+
+def test_bodies_under_way_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many send slowly, together they hold so much and no more; who gives up makes room for others."""
+    monkeypatch.setattr(bodies, "LEAST_BYTES", 0)
+    with live(max_body_bytes="2K") as one:
+        slow = [one.connect() for _ in range(9)]
+        for connection in slow:
+            connection.sendall(POST + b"Content-Length: 2048\r\n\r\n" + b" " * 1800)
+        time.sleep(0.3)
+        answer = one.raw(POST + b"Connection: close\r\nContent-Length: 1800\r\n\r\n" + BODY.ljust(1800))
+        assert _status(answer) == 429
+        assert b"RERANKER_MAX_BODY_BYTES" in answer
+        assert b"retry-after: 1" in answer
+        for connection in slow:
+            connection.close()
+        time.sleep(0.3)
+        for _ in range(2):  # what was answered holds nothing either
+            assert _status(one.raw(POST + b"Connection: close\r\nContent-Length: 2000\r\n\r\n" + BODY.ljust(2000))) == 200
+        assert one.app.state.rerankd.bodies.held_bytes == 0
 
 
 def test_a_caller_who_expects_to_be_told_is(served: Live) -> None:
