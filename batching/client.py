@@ -22,6 +22,7 @@ from batching.cut import Cut, cut
 from batching.errors import Expired, Unavailable
 from batching.job import Job, Scored
 from batching.owner import Ended, Owner, Stamp
+from batching.planner import MOST_PRIORITY
 from batching.queue_files import owner_bell, worker_bell
 from batching.states import LEASED, WAITING
 from batching.types import Sequences
@@ -38,8 +39,6 @@ RING_AFTER = 8
 """Entries put in one turn of the event loop after which a worker is rung at once."""
 PRIORITY_WEIGHT = 1.0
 """How much more each step of priority makes later entries cost in virtual time."""
-MOST_PRIORITY = 1000
-"""A larger number weighs no more: virtual time would run so far ahead that floating point could not tell requests apart in it."""
 
 
 class Place:

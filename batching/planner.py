@@ -1,7 +1,8 @@
 """Which waiting entries make the next batch. One pure function: no clock, no lock, no I/O, no state.
 
 Start-time fair queueing over requests: an entry's start tag is the virtual time when its request arrived plus the cost of its request's
-earlier entries, and the lowest tag goes first. So a small newcomer passes the tails of any number of large requests. Virtual time
+earlier entries, and the lowest tag goes first. So a small newcomer passes the tails of any number of large requests. With each step of
+priority an entry stands back by its own cost, so that more urgent newcomers pass it for a while, and not for ever. Virtual time
 advances by the work leased, shared among the requests that wait: were it only the tag last leased, newcomers that together fill the
 device would all get the same tag and the tails would starve behind them.
 """
@@ -52,6 +53,8 @@ class Plan:
     virtual_time: float
 
 
+MOST_PRIORITY = 1000
+"""A larger number weighs no more: floating point could not tell requests apart so far ahead in virtual time."""
 FILL_LOOK = 64
 """How many entries behind the first that does not fit are tried for the rest of the budget."""
 
@@ -64,7 +67,7 @@ def plan(waiting: Waiting, limits: Limits, now: float, virtual_time: float) -> P
     unwanted = waiting.cancelled | (waiting.deadline <= now)
     drop = unwanted.nonzero()[0]
     live = (~unwanted).nonzero()[0]
-    order = live[np.lexsort((live, waiting.priority[live], waiting.start_tag[live]))] if len(live) > 1 else live
+    order = _in_turn(live, waiting) if len(live) > 1 else live
     if not live.size or (waiting.attempts[order[0]] and not limits.suspects):
         return Plan(order[:0], drop, virtual_time)
     first = order[0]
@@ -73,6 +76,15 @@ def plan(waiting: Waiting, limits: Limits, now: float, virtual_time: float) -> P
     active = len(set(waiting.request[live].tolist()))
     passed = max(virtual_time, float(waiting.start_tag[first]))
     return Plan(take, drop, passed + float(waiting.cost[take].sum()) / active)
+
+
+def _in_turn(live: Rows, waiting: Waiting) -> Rows:
+    """`live`, the next first: by tag, each as far back as its priority says; then by priority, then as they lie."""
+    priority = waiting.priority[live]
+    tag = waiting.start_tag[live]
+    if priority.any():
+        tag = tag + waiting.cost[live] * np.minimum(priority, MOST_PRIORITY).astype(np.float64)
+    return live[np.lexsort((live, priority, tag))]
 
 
 def _fill(order: Rows, waiting: Waiting, limits: Limits) -> Rows:

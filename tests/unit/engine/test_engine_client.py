@@ -13,8 +13,9 @@ import pytest
 
 from batching.arena_layout import ArenaShape
 from batching.board import Board, BoardShape
-from batching.client import MOST_PRIORITY, QueueClient
+from batching.client import QueueClient
 from batching.errors import Expired, Overloaded, RerankdError, ScoringFailed, StartError, TooLarge, Unavailable
+from batching.planner import MOST_PRIORITY
 from batching.queue import Queue
 from batching.queue_files import QueueShape, make_queue
 from batching.types import Sequences

@@ -144,6 +144,21 @@ def test_priority_orders_those_who_came_together() -> None:
     assert all(queue.leased_at[request] == [2] for request in late)
 
 
+def test_urgent_newcomers_pass_the_patient_for_a_while() -> None:
+    """Small requests stand back for more urgent ones that come later, but not for ever."""
+    queue = Simulation()
+    patient = [queue.put(1, 32, priority=10) for _ in range(6)]
+    queue.serve()
+    urgent = queue.put(1, 32)
+    queue.serve()
+    assert queue.leased_at[urgent] == [2]
+
+    def fill() -> None:
+        queue.put(2, 32)
+
+    queue.serve_until(lambda: all(queue.leased_at[request] for request in patient), 100, fill)
+
+
 def test_an_idle_queue_gives_no_credit() -> None:
     """A request that comes after a pause does not stand behind, or ahead of, what virtual time was spent on before."""
     queue = Simulation()

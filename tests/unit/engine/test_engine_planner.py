@@ -49,7 +49,9 @@ def planned(queue: Waiting, limit: Limits, virtual_time: float = 0.0) -> Plan:
 def wanted(queue: Waiting) -> list[int]:
     """Entries that somebody waits for, in order of service."""
     alive = np.flatnonzero(~queue.cancelled & (queue.deadline > NOW)).tolist()
-    return sorted(alive, key=lambda index: (queue.start_tag[index], queue.priority[index], index))
+    return sorted(
+        alive, key=lambda index: (queue.start_tag[index] + queue.cost[index] * queue.priority[index], queue.priority[index], index)
+    )
 
 
 @given(queues, limits)
