@@ -20,13 +20,16 @@ _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime
 
 
 def set_up(process: str, *, level: str, as_json: bool) -> logging.Logger:
-    """Make the `rerankd` logger write to stderr from `level` on; `process` names this process in every line."""
+    """Make the `rerankd` logger write to stderr from `level` on; `process` names this process in every line, also in the last one of a
+    process that an error ends.
+    """
     logger = logging.getLogger(_ROOT)
     logger.setLevel(level.upper())
     logger.propagate = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(process) if as_json else PlainLines(process))
     logger.handlers[:] = [handler]
+    sys.excepthook = lambda kind, error, trace: logger.critical("ended by an error", exc_info=(kind, error, trace))
     return logger
 
 

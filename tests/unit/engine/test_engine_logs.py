@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -61,3 +63,18 @@ def test_a_workers_lines_are_as_the_services(short_path: Path, capfd: pytest.Cap
         assert " ERROR worker-3-0 " in failed
         assert "request_ids=0123456789abcdef" in failed
         assert " DEBUG worker-3-0 batch request_ids=0123456789abcdef entries=1 tokens=2 " in batch
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_the_error_that_ends_a_process_is_a_line_like_others(as_json: bool) -> None:
+    """It says whose it is, and is one JSON object where lines are."""
+    program = f"from batching import logs; logs.set_up('worker-7', level='info', as_json={as_json}); 1 / 0"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    if as_json:
+        told = msgspec.json.decode(ended.stderr)
+        assert (told["process"], told["level"]) == ("worker-7", "critical")
+        assert "ZeroDivisionError" in told["trace"]
+    else:
+        assert " CRITICAL worker-7 ended by an error\n" in ended.stderr
+        assert "ZeroDivisionError" in ended.stderr
