@@ -54,7 +54,8 @@ class RuntimeDir:
             raise kind(f"the runtime directory {self.path} can't be made ({error.strerror}); set RERANKER_RUNTIME_DIR") from error
         if not self._lock.try_acquire():
             raise StartError(
-                f"another rerankd is running as instance {name!r} ({self.path} is locked); choose another RERANKER_PORT or stop it"
+                f"another rerankd is running as instance {name!r} ({self.path} is locked); stop it, or choose another RERANKER_PORT, or, "
+                "for the same port at another address, another RERANKER_RUNTIME_DIR"
             )
         self._clear()
 

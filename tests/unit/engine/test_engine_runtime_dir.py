@@ -41,7 +41,7 @@ def test_a_live_instance_is_not_disturbed(tmp_path: Path) -> None:
     """A second start under the name fails with what to do, and takes nothing away."""
     first = RuntimeDir(tmp_path, "one")
     (first.path / "board").touch()
-    with pytest.raises(StartError, match=r"another rerankd is running as instance 'one'.*RERANKER_PORT"):
+    with pytest.raises(StartError, match=r"another rerankd is running as instance 'one'.*RERANKER_PORT.*RERANKER_RUNTIME_DIR"):
         RuntimeDir(tmp_path, "one")
     assert (first.path / "board").exists()
     second = RuntimeDir(tmp_path, "two")
