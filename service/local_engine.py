@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -59,7 +61,10 @@ def as_served(settings: Settings, card: ModelCard) -> Settings:
 
 @contextlib.asynccontextmanager
 async def local_engine(settings: Settings, card: ModelCard) -> AsyncIterator[LocalEngine]:
-    """Load one replica of a model in a worker process, and end it with the block. Raises StartError."""
+    """Load one replica of a model in a worker process, and end it with the block, or with a signal. Raises StartError."""
+    for number in (signal.SIGTERM, signal.SIGHUP):  # else its shared memory would be left
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup has the second ignored
+            signal.signal(number, _leave)
     alone = msgspec.structs.replace(settings, replicas=1, device=settings.device[:1])
     specs = placement.specs(alone, card, placement.look(dict(os.environ)), 1)[:1]
     parent = runtime_dir.base(dict(os.environ), settings.runtime_dir)
@@ -84,6 +89,10 @@ async def local_engine(settings: Settings, card: ModelCard) -> AsyncIterator[Loc
             pool.stop(STOP_S)
             pool.close()
             lifeline.close()
+
+
+def _leave(number: int, frame: object) -> None:
+    sys.exit(128 + number)
 
 
 async def _poll(pool: Pool) -> None:

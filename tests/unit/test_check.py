@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from rich.console import Console
@@ -17,12 +19,19 @@ from tests import checkpoints
 from tests.models.test_known import flipped, verdict_on
 
 
-def check(model: str, cache: Path) -> subprocess.CompletedProcess[str]:
+def checking(model: str, cache: Path, *options: str) -> subprocess.Popen[str]:
     """`rerankd check` on the CPU, as a process of its own."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("RERANKER_")}
-    command = [sys.executable, "-c", "from service.cli import main; main()", "check", "--model", model, "--device", "cpu"]
+    command = [sys.executable, "-c", "from service.cli import main; main()", "check", "--model", model, "--device", "cpu", *options]
     environment = {**clean, "XDG_CACHE_HOME": str(cache), "COLUMNS": "160"}
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def check(model: str, cache: Path) -> subprocess.CompletedProcess[str]:
+    """The same, run to its end."""
+    with checking(model, cache) as process:
+        out, told = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, told)
 
 
 def test_a_flipped_head_ends_with_an_error(tmp_path: Path) -> None:
@@ -46,6 +55,18 @@ def test_check_shows_how_the_model_runs(tmp_path: Path) -> None:
     sizes = [int(size.replace(",", "")) for size in re.findall(r"^ *([\d,]+) +[\d.]+ +[\d,]+ +█", curve, re.M)]
     assert sizes[:2] == [256, 512]
     assert sizes == sorted(sizes)
+
+
+def test_who_is_told_to_end_leaves_no_shared_memory(short_path: Path, tmp_path: Path) -> None:
+    """While the model loads, as when a time limit ends it."""
+    with checking("starter", tmp_path, "--runtime-dir", str(short_path)) as process:
+        until = time.monotonic() + 30
+        while not list(short_path.glob("*/0/claim")):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        process.terminate()
+        assert process.wait(10) == 128 + signal.SIGTERM
+    assert not list(short_path.iterdir())
 
 
 def test_the_size_in_use_is_marked() -> None:
