@@ -13,9 +13,9 @@ setup:
 serve *options: setup
     {{bin}}/rerankd serve --model starter {{options}}
 
-# The test suite, as CI runs it
+# The test suite as CI runs it, two files at a time (`-n 0`: one)
 test *options: setup
-    {{bin}}/pytest {{options}}
+    {{bin}}/pytest -n 2 --dist loadfile {{options}}
 
 # Formatting, lint, types and import floors; changes nothing
 check: setup
