@@ -40,7 +40,7 @@ class Bodies:
         """Count `size` bytes more. Raises Overloaded when they are not free now."""
         if self.held_bytes + size > self._most:
             raise Overloaded(
-                f"bodies under way take all of {self._most:,} bytes now ({MOST_BODIES} of {PREFIX}MAX_BODY_BYTES)", RETRY_AFTER_S
+                f"bodies under way take all of the {self._most:,} bytes that there are for them, see {PREFIX}MAX_BODY_BYTES", RETRY_AFTER_S
             )
         self.held_bytes += size
 

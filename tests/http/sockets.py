@@ -26,6 +26,13 @@ class Live:
         self.address, self.model, self.app = root, model, app
         self.port = int(root.rpartition(":")[2]) if not root.startswith("unix:") else 0
 
+    def until_held(self, size: int) -> None:
+        """Wait until the server holds so many bytes of bodies; it will within ten seconds."""
+        until = time.monotonic() + 10
+        while (held := self.app.state.rerankd.bodies.held_bytes) != size:
+            assert time.monotonic() < until, held
+            time.sleep(0.01)
+
     def scored(self) -> int:
         """Calls that reached the queue so far."""
         return len(self.model.client.scored)
