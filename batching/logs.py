@@ -20,8 +20,8 @@ _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime
 
 
 def set_up(process: str, *, level: str, as_json: bool) -> logging.Logger:
-    """Make the `rerankd` logger write to stderr from `level` on; `process` names this process in every line, also in the last one of a
-    process that an error ends.
+    """Make the `rerankd` logger write to stderr from `level` on, and whoever has no handler of their own from warnings on; `process` names
+    this process in every line, also in the last one of a process that an error ends.
     """
     logger = logging.getLogger(_ROOT)
     logger.setLevel(level.upper())
@@ -29,6 +29,7 @@ def set_up(process: str, *, level: str, as_json: bool) -> logging.Logger:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(process) if as_json else PlainLines(process))
     logger.handlers[:] = [handler]
+    logging.lastResort = handler
     sys.excepthook = lambda kind, error, trace: logger.critical("ended by an error", exc_info=(kind, error, trace))
     return logger
 

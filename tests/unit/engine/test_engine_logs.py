@@ -66,15 +66,20 @@ def test_a_workers_lines_are_as_the_services(short_path: Path, capfd: pytest.Cap
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_the_error_that_ends_a_process_is_a_line_like_others(as_json: bool) -> None:
-    """It says whose it is, and is one JSON object where lines are."""
-    program = f"from batching import logs; logs.set_up('worker-7', level='info', as_json={as_json}); 1 / 0"
+def test_what_libraries_say_and_the_error_that_ends_a_process_are_lines_like_others(as_json: bool) -> None:
+    """They say whose they are, and are one JSON object each where lines are."""
+    warn = "logging.getLogger('asyncio').info('quiet'); logging.getLogger('asyncio').warning('slow')"
+    program = f"import logging; from batching import logs; logs.set_up('worker-7', level='info', as_json={as_json}); {warn}; 1 / 0"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     if as_json:
-        told = msgspec.json.decode(ended.stderr)
-        assert (told["process"], told["level"]) == ("worker-7", "critical")
-        assert "ZeroDivisionError" in told["trace"]
+        told = [msgspec.json.decode(line) for line in ended.stderr.splitlines()]
+        assert [(one["process"], one["level"], one["logger"]) for one in told] == [
+            ("worker-7", "warning", "asyncio"),
+            ("worker-7", "critical", "rerankd"),
+        ]
+        assert "ZeroDivisionError" in told[1]["trace"]
     else:
+        assert " WARNING worker-7 slow\n" in ended.stderr
         assert " CRITICAL worker-7 ended by an error\n" in ended.stderr
         assert "ZeroDivisionError" in ended.stderr
