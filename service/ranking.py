@@ -16,7 +16,7 @@ from batching.families.activate import activate
 from batching.families.encode import Encoded
 from batching.job import Scored
 from batching.tiles import Pixels
-from batching.types import Float32s, Int32s
+from batching.types import Float32s, Int32s, Sequences
 from service.images.gallery import installed
 from service.models import Model
 from service.schemas import RerankRequest, RerankResult, Timings
@@ -134,6 +134,7 @@ def _prepare(plan: Plan) -> Prepared:
     request, encoder = plan.request, plan.model.encoder
     if plan.chunked:
         windows = split(encoder, request, plan.documents, plan.max_length, plan.queue_tokens)
+        _check_tokens(windows.encoded.sequences, windows.owner)
         return Prepared(plan, windows.encoded, windows)
     images = None if plan.images is None else [plan.images.get(place) for place in range(len(plan.documents))]
     encoded = encoder.encode(
@@ -146,7 +147,17 @@ def _prepare(plan: Plan) -> Prepared:
         document_tokens=request.max_tokens_per_doc,
         **({} if images is None else {"images": images}),
     )
+    _check_tokens(encoded.sequences, np.arange(len(plan.documents)))
     return Prepared(replace(plan, images=None), encoded)  # their tiles lie in the sequences now
+
+
+def _check_tokens(sequences: Sequences, owner: NDArray[np.intp]) -> None:
+    """Raise InvalidRequest for text without a token, where the model has none of its own around it: there is nothing to score."""
+    if sequences.lengths.all():
+        return
+    place = int(sequences.lengths.argmin()) - int(sequences.shared)
+    field = "query" if place < 0 else f"documents[{owner[place]}]"
+    raise InvalidRequest(f"{field}: is empty, and this model can't read an empty text", field)
 
 
 def order(raw: Float32s, top_n: int | None) -> list[int]:

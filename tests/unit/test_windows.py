@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +16,13 @@ from batching.families.base import Family, Piece
 from batching.families.detect import detect
 from batching.families.encode import Encoder
 from service.model_files import starter
-from service.ranking import order
+from service.models import Model
+from service.ranking import order, plan, prepare
 from service.schemas import RerankRequest
+from service.settings import Settings
 from service.tokens import estimate, unrepeat
 from service.windows import MOST_SHARE, best, split, token_spans, window_count
+from tests import checkpoints
 from tests.http.fakes import FakeEncoder
 
 ANY = 1 << 30
@@ -153,3 +157,15 @@ def test_windows_that_the_queue_never_holds_are_not_made() -> None:
     with pytest.raises(TooLarge, match="RERANKER_QUEUE_TOKENS"):
         split(encoder, request, long, 32, tokens - 1)  # type: ignore[arg-type]
     assert all(len(call["documents"]) <= 2 for call in encoder.calls[made:])  # type: ignore[arg-type]
+
+
+def test_text_without_a_token(tmp_path: Path) -> None:
+    """Where the tokenizer puts nothing around a text, an empty document is refused by its name, in windows too."""
+    card = detect(checkpoints.decoder_bi_encoder(tmp_path / "m"), "m")
+    model = Model(card, Encoder(card), 64)
+    for long in ("truncate", "chunk"):
+        request = RerankRequest(query="fox", documents=["fox " * 200, "", "fox"], long=long)
+        with pytest.raises(InvalidRequest, match=r"^documents\[1\]: is empty"):
+            prepare(plan(request, model, Settings()))
+        kept = RerankRequest(query="fox", documents=["fox " * 200, "fox"], long=long)
+        assert prepare(plan(kept, model, Settings())).encoded.sequences.lengths.all()
