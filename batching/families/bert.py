@@ -1,4 +1,4 @@
-"""BERT and Electra pair encoders: cross-encoder/ms-marco-MiniLM-*, -TinyBERT-*, -electra-base and their like.
+"""BERT and Electra pair encoders: cross-encoder/ms-marco-MiniLM-*, -TinyBERT-*, -electra-base and their like; BERT's head on other bodies.
 
 Recipe: transformers BertForSequenceClassification (pooler, then classifier) and ElectraForSequenceClassification (dense, GELU, out_proj) on
 `[CLS] query [SEP] document [SEP]`. Token types are 0 up to the first `[SEP]` and 1 behind it; without them the scores are silently wrong.
@@ -12,7 +12,7 @@ LAYOUT = (Piece(special="cls"), Piece("{query}"), Piece(special="sep"), Piece("{
 
 FAMILY = Family(
     name="bert",
-    architectures=("BertForSequenceClassification",),
+    architectures=("BertForSequenceClassification", "ErnieForSequenceClassification", "NomicBertForSequenceClassification"),
     layout=LAYOUT,
     native_pair=True,
     token_types=True,

@@ -32,7 +32,7 @@ JINA_V2 = Family(
 
 DEBERTA = Family(
     name="deberta-v2",
-    architectures=("DebertaV2ForSequenceClassification",),
+    architectures=("DebertaV2ForSequenceClassification", "DebertaForSequenceClassification"),
     layout=LAYOUT,
     native_pair=True,
     read="first",

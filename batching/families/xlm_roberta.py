@@ -15,6 +15,8 @@ FAMILY = Family(
         "RobertaForSequenceClassification",
         "CamembertForSequenceClassification",
         "XLMRobertaXLForSequenceClassification",
+        "Data2VecTextForSequenceClassification",
+        "MPNetForSequenceClassification",
     ),
     layout=(
         Piece(special="cls"),

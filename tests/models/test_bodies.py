@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from transformers import AutoModel, PreTrainedConfig
+from transformers import AutoModel, AutoModelForSequenceClassification, PreTrainedConfig
 
 from batching.errors import UnsupportedModel
 from batching.families.detect import detect
@@ -26,10 +26,10 @@ from batching.scoring.packed import PackedForward
 from batching.scoring.padded import PaddedForward
 from tests.checkpoints import DOCUMENTS, QUERY
 from tests.checkpoints.encoders import write_sentence_modules
-from tests.checkpoints.vocab import bert_tokenizer
+from tests.checkpoints.vocab import bert_tokenizer, xlm_roberta_tokenizer
 from tests.checkpoints.weights import randomise, save
 from tests.models import references
-from tests.models.cases import encoded, encoder_of, scorer_of
+from tests.models.cases import FLOAT32, encoded, encoder_of, scale, scorer_of
 from tests.models.packs import pack_of, scores
 
 ENCODER: dict[str, Any] = {
@@ -173,6 +173,22 @@ def test_a_bi_encoder_over_them(tmp_path: Path, name: str) -> None:
     card = detect(directory, "m")
     scorer = load_scorer(card, ScoringOptions(forward="transformers"))
     np.testing.assert_allclose(scores(scorer, Encoder(card).encode(QUERY, documents).sequences), want, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["data2vec-text", "deberta", "ernie", "mpnet", "nomic_bert"])
+def test_a_pair_encoder_over_them(tmp_path: Path, name: str) -> None:
+    """A classifier of one label whose head is BERT's, RoBERTa's or DeBERTa's, with pairs laid out as theirs."""
+    kind, fields = (CONFIGS | PADDED)[name]
+    if not hasattr(transformers, kind):
+        pytest.skip(f"transformers {transformers.__version__} has no {kind}")
+    tokenizer = xlm_roberta_tokenizer(62) if name in ("data2vec-text", "mpnet") else bert_tokenizer(64)
+    fields = fields | {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "num_labels": 1}
+    model = AutoModelForSequenceClassification.from_config(getattr(transformers, kind)(**fields))
+    directory = save(tmp_path / "m", model, tokenizer, 3)
+    card = detect(directory, "m")
+    want = references.classifier(directory, QUERY, DOCUMENTS, max_length=card.max_length)
+    scorer = load_scorer(card, ScoringOptions(forward="transformers"))
+    np.testing.assert_allclose(scores(scorer, Encoder(card).encode(QUERY, DOCUMENTS).sequences), want, atol=FLOAT32 * scale(want))
 
 
 @pytest.mark.parametrize("rope", [{"rope_type": "dynamic", "factor": 2.0}, {"rope_type": "longrope"}, {"full": {"rope_type": "dynamic"}}])
