@@ -37,6 +37,7 @@ def module_chain(facts: Facts) -> Family | None:
     if last.get("out_features") != 1:
         raise UnsupportedModel(f"{facts.root} ends in {last.get('out_features')} numbers where a reranker ends in 1; use a reranker")
     check_order(facts)
+    check_messages(facts)
     check_code(facts)
     return replace(modernbert.CHAIN, read=read_pooling(facts, default_prompt(facts)))
 
@@ -46,6 +47,15 @@ def check_order(facts: Facts) -> None:
     early = [kind for kind in facts.kinds[: facts.kinds.index("Pooling")] if kind not in ("Transformer", "Dropout")]
     if early:
         raise UnsupportedModel(f"{facts.root}/modules.json has {', '.join(early)} before its Pooling, which is not served; use a reranker")
+
+
+def check_messages(facts: Facts) -> None:
+    """Refuse a model whose text sentence-transformers puts through the tokenizer's chat template, as it does wherever it can."""
+    if "message" in (facts.length.get("modality_config") or {}):
+        raise UnsupportedModel(
+            f"{facts.folder}/sentence_bert_config.json puts text through a chat template (message in modality_config), which is not "
+            "served in an embedding model; use a reranker"
+        )
 
 
 def check_code(facts: Facts) -> None:
@@ -68,6 +78,7 @@ def late_interaction(facts: Facts) -> Family | None:
     known = facts.architecture in colbert.FAMILY.architectures or facts.sentence.get("model_type") == "MultiVectorEncoder"
     if not known and not metadata and not ("Dense" in kinds and "Pooling" not in kinds) and "colbert_dim" not in facts.config:
         return None
+    check_messages(facts)
     check_code(facts)
     words, length = facts.sentence, facts.length
     query, document = metadata.get("query_token_id", words.get("query_prefix")), metadata.get("doc_token_id", words.get("document_prefix"))
@@ -106,6 +117,7 @@ def sentence_encoder(facts: Facts) -> Family | None:
     if extra:
         raise UnsupportedModel(f"{facts.root}/modules.json holds {', '.join(extra)}, which is not served in a bi-encoder; use a reranker")
     check_order(facts)
+    check_messages(facts)
     check_code(facts)
     query, document = read_prompts(facts)
     similarity = facts.sentence.get("similarity_fn_name") or "cosine"

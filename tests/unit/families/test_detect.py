@@ -194,6 +194,16 @@ def test_poolings_that_are_not_served(tmp_path: Path, changes: dict[str, object]
         detect(directory, "m")
 
 
+@pytest.mark.parametrize("make", [checkpoints.decoder_bi_encoder, checkpoints.modern_colbert, checkpoints.ettin])
+def test_text_through_a_chat_template(tmp_path: Path, make: Callable[[Path], Path]) -> None:
+    """An embedding model that was saved to read messages is refused by the key that says so."""
+    directory = make(tmp_path)
+    text = {"method": "forward", "method_output_name": "last_hidden_state"}
+    edit_json(directory / "sentence_bert_config.json", modality_config={"text": text, "message": text})
+    with pytest.raises(UnsupportedModel, match="message in modality_config"):
+        detect(directory, "m")
+
+
 def test_old_layout_with_a_folder_for_the_transformer(tmp_path: Path) -> None:
     """modules.json may put the base model into a folder of its own."""
     directory = checkpoints.bi_encoder(tmp_path)
