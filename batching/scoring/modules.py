@@ -17,12 +17,12 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"Identity": nn.Identity, "Tanh": nn.T
 
 
 class Dense(nn.Module):
-    """sentence-transformers' Dense: linear, activation, perhaps a residual of the same width."""
+    """sentence-transformers' Dense: linear, activation (Tanh where its file names none), perhaps a residual."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         super().__init__()
         self.linear = nn.Linear(config["in_features"], config["out_features"], bias=config.get("bias", True))
-        name = str(config.get("activation_function") or "Identity").rsplit(".", 1)[-1]
+        name = str(config.get("activation_function", "Tanh") or "Identity").rsplit(".", 1)[-1]
         if name not in ACTIVATIONS:
             raise UnsupportedModel(f"a Dense module with the activation {name} is not known; known: {', '.join(sorted(ACTIVATIONS))}")
         self.activation = ACTIVATIONS[name]()

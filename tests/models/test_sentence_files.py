@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 from sentence_transformers import CrossEncoder
 
 from batching.families.activate import activate
@@ -17,9 +21,11 @@ from tests import checkpoints
 from tests.checkpoints import DOCUMENTS, QUERY, SENTENCES
 from tests.checkpoints.weights import edit_json
 from tests.models import references
+from tests.models.cases import FLOAT32, scale
 from tests.models.packs import scores
 
 PLAIN = ScoringOptions(forward="transformers")
+Edit = Callable[[Path], object]
 
 
 @pytest.mark.parametrize("kind", ["bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet"])
@@ -43,3 +49,43 @@ def test_the_activation_of_a_chain(tmp_path: Path, activation: object) -> None:
     card = detect(directory, "m")
     raw = scores(load_scorer(card, PLAIN), Encoder(card).encode(QUERY, DOCUMENTS).sequences)
     np.testing.assert_allclose(activate(raw, card), want, atol=1e-5)
+
+
+def say(**words: object) -> Edit:
+    """Keys of config_sentence_transformers.json."""
+    return lambda directory: edit_json(directory / "config_sentence_transformers.json", **words)
+
+
+def add_dense(directory: Path) -> None:
+    """A Dense whose file names no activation."""
+    modules = json.loads((directory / "modules.json").read_text("utf-8"))
+    modules.append({"idx": 3, "name": "3", "path": "3_Dense", "type": "sentence_transformers.models.Dense"})
+    (directory / "modules.json").write_text(json.dumps(modules), "utf-8")
+    edit_json(directory / "3_Dense" / "config.json", in_features=32, out_features=8, bias=False)
+    weight = 3 * torch.randn((8, 32), generator=torch.Generator().manual_seed(1))
+    save_file({"linear.weight": weight}, directory / "3_Dense" / "model.safetensors")
+
+
+LONG = " ".join(SENTENCES * 8)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        add_dense,
+    ],
+    ids=["dense"],
+)
+def test_embeddings(tmp_path: Path, edit: Edit) -> None:
+    """Similarities are the library's."""
+    agree(checkpoints.bi_encoder(tmp_path / "m"), edit, references.sentence_encoder)
+
+
+def agree(directory: Path, edit: Edit, reference: Callable[..., references.Raw]) -> None:
+    """Hold the program against the library on the edited checkpoint."""
+    edit(directory)
+    documents = [*DOCUMENTS, LONG]
+    want = reference(directory, QUERY, documents)
+    card = detect(directory, "m")
+    got = scores(load_scorer(card, PLAIN), Encoder(card).encode(QUERY, documents).sequences)
+    np.testing.assert_allclose(got, want, atol=FLOAT32 * scale(want), rtol=0)
