@@ -123,7 +123,8 @@ def sentence_encoder(facts: Facts) -> Family | None:
     similarity = facts.sentence.get("similarity_fn_name") or "cosine"
     if similarity not in ("cosine", "dot"):
         raise UnsupportedModel(f"{facts.root} compares by {similarity} (config_sentence_transformers.json); cosine and dot are supported")
-    dot = similarity == "dot" and "Normalize" not in facts.kinds
+    # of unit vectors the two are the same, and a cosine has a known range
+    dot = similarity == "dot" and (facts.kinds[-1] != "Normalize" or bool(facts.sentence.get("truncate_dim")))
     return replace(
         bi_encoder.FAMILY,
         layout=(Piece(f"{escaped(document)}{{document}}"),),

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from batching.errors import UnsupportedModel
 from batching.families.card import ModelCard
+from batching.families.checkpoint import read_json
 from batching.scoring.tensors import read_rows
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"Identity": nn.Identity, "Tanh": nn.Tanh, "GELU": nn.GELU, "ReLU": nn.ReLU, "SiLU": nn.SiLU}
@@ -59,6 +60,18 @@ class Normalize(nn.Module):
         return nn.functional.normalize(rows, dim=-1)
 
 
+class First(nn.Module):
+    """The first numbers of a row: embeddings cut to fewer dimensions."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Rows [N, H] to [N, size]."""
+        return rows[:, : self.size]
+
+
 def read_module(folder: Path, kind: str) -> nn.Module:
     """One module from its folder; raises UnsupportedModel for a kind, a key or a file that is not known."""
     if kind == "Normalize":
@@ -84,6 +97,14 @@ def read_chain(card: ModelCard) -> nn.Module | None:
         raise UnsupportedModel(f"{card.name}: its module {unknown[0]} is not supported; Dense, LayerNorm and Normalize are")
     modules = [read_module(Path(card.path) / folder, kind) for kind, folder in behind]
     return nn.Sequential(*modules).eval() if modules else None
+
+
+def read_embedding(card: ModelCard) -> nn.Module | None:
+    """All that makes a sentence's embedding of the pooled row: `read_chain`, then truncate_dim."""
+    chain, size = read_chain(card), read_json(Path(card.path) / "config_sentence_transformers.json").get("truncate_dim")
+    if not size:
+        return chain
+    return nn.Sequential(*filter(None, (chain, First(int(size))))).eval()
 
 
 def read_projection(card: ModelCard, folder: Path) -> nn.Module | None:

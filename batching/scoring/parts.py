@@ -24,7 +24,7 @@ from batching.scoring.checkpoint import Allowed, folder, load_model, read_config
 from batching.scoring.heads import ChainHead, LinearHead, OwnHead
 from batching.scoring.late import LateReader
 from batching.scoring.listwise import ListReader, Projector
-from batching.scoring.modules import read_chain, read_projection
+from batching.scoring.modules import read_chain, read_embedding, read_projection
 from batching.scoring.native import cut_off, native_tensors
 from batching.scoring.options import ScoringOptions
 from batching.scoring.readers import EmbeddingReader, PairReader, QueryCache
@@ -130,7 +130,7 @@ def sentence_encoder(source: Source) -> Parts:
     """A sentence encoder; a pooler of its own would not be read, so it may be missing."""
     card = source.card
     cache = QueryCache(source.options.query_cache)
-    reader = EmbeddingReader(row_read(card), read_chain(card), cache, dot=card.family.head == "dot")
+    reader = EmbeddingReader(row_read(card), read_embedding(card), cache, dot=card.family.head == "dot")
     return Parts(body(source, Allowed(missing=("pooler.",))), reader)
 
 

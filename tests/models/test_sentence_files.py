@@ -57,13 +57,14 @@ def say(**words: object) -> Edit:
 
 
 def add_dense(directory: Path) -> None:
-    """A Dense whose file names no activation."""
+    """A Dense whose file names no activation, behind the unit vectors, which are compared by their dot product."""
     modules = json.loads((directory / "modules.json").read_text("utf-8"))
     modules.append({"idx": 3, "name": "3", "path": "3_Dense", "type": "sentence_transformers.models.Dense"})
     (directory / "modules.json").write_text(json.dumps(modules), "utf-8")
     edit_json(directory / "3_Dense" / "config.json", in_features=32, out_features=8, bias=False)
     weight = 3 * torch.randn((8, 32), generator=torch.Generator().manual_seed(1))
     save_file({"linear.weight": weight}, directory / "3_Dense" / "model.safetensors")
+    say(similarity_fn_name="dot")(directory)
 
 
 LONG = " ".join(SENTENCES * 8)
@@ -73,8 +74,10 @@ LONG = " ".join(SENTENCES * 8)
     "edit",
     [
         add_dense,
+        say(truncate_dim=8),
+        say(truncate_dim=8, similarity_fn_name="dot"),
     ],
-    ids=["dense"],
+    ids=["dense", "truncate_dim", "truncate_dim of a dot product"],
 )
 def test_embeddings(tmp_path: Path, edit: Edit) -> None:
     """Similarities are the library's."""
