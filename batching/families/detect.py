@@ -145,14 +145,19 @@ def choose_side(facts: Facts, family: Family) -> Side:
 
 
 def find_max_length(facts: Facts, family: Family) -> int:
-    """The longest sequence in tokens: the smallest of what positions, tokenizer and sentence_bert_config.json allow."""
+    """The longest sequence in tokens: the smallest of what positions, tokenizer and family allow.
+
+    A sentence-transformers model's own length takes the place of the tokenizer's: for documents of late interaction document_length, else
+    max_seq_length.
+    """
     padded = family.position_offset == "pad" or facts.model_type in BEHIND_PADDING
     taken = int(facts.config.get("pad_token_id", 1) or 0) + 1 if padded else 0
-    text = facts.text_config
+    text, tokenizer = facts.text_config, facts.tokenizer.get("model_max_length")
+    if facts.modules:
+        tokenizer = (family.longest if family.unit == "late" else None) or facts.length.get("max_seq_length") or tokenizer
     bounds = [
         int(text["max_position_embeddings"]) - taken if text.get("max_position_embeddings") else None,
-        facts.tokenizer.get("model_max_length"),
-        facts.length.get("max_seq_length"),
+        tokenizer,
         family.longest,
     ]
     known = [int(bound) for bound in bounds if isinstance(bound, int | float) and 0 < bound < UNBOUNDED]

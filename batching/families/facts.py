@@ -77,6 +77,12 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         pieces = vocab if isinstance(vocab, dict) else {piece: number for number, (piece, _) in enumerate(vocab)}
         return pieces | {token["content"]: token["id"] for token in spec.get("added_tokens", [])}
 
+    @property
+    def special(self) -> list[str]:
+        """Special tokens of tokenizer.json, the longest first."""
+        added = read_json(self.folder / "tokenizer.json").get("added_tokens", [])
+        return sorted((token["content"] for token in added if token["special"] and token["content"]), key=len, reverse=True)
+
     def module(self, kind: str) -> dict[str, Any]:
         """config.json of the first module of this kind, {} where there is none."""
         folder = next((folder for name, folder in self.modules if name == kind), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import string
 from typing import Any
 
@@ -19,6 +20,9 @@ POOLINGS: dict[str, Read] = {"cls": "first", "mean": "mean", "lasttoken": "last"
 """sentence-transformers' pooling modes that are served, and the rows that they read."""
 BEHIND_POOLING = frozenset({"Dense", "LayerNorm", "Normalize", "Dropout"})
 COLBERT_QUERY_LENGTH = 32
+STANFORD = "HF_ColBERT"
+METADATA = {"query_token_id": "[unused0]", "doc_token_id": "[unused1]", "mask_punctuation": True}
+"""What Stanford's library has where its artifact.metadata does not say."""
 PYLATE_KEYS = (
     "do_query_expansion", "attend_to_expansion_tokens", "attend_to_mask_tokens", "query_prefix", "document_prefix", "skiplist_words",
     "query_length", "document_length",
@@ -81,18 +85,22 @@ def late_interaction(facts: Facts) -> Family | None:
     check_messages(facts)
     check_code(facts)
     words, length = facts.sentence, facts.length
+    if facts.architecture == STANFORD:
+        metadata = METADATA | {key: value for key, value in metadata.items() if value is not None}
     query, document = metadata.get("query_token_id", words.get("query_prefix")), metadata.get("doc_token_id", words.get("document_prefix"))
     prompts = read_prompts(facts)
     expansion = read_expansion(facts, metadata)
+    longest = int(length.get("document_length") or words.get("document_length") or metadata.get("doc_maxlen") or 0)
     return replace(
         colbert.FAMILY,
-        query_layout=marked(query or prompts[0], "{query}", facts),
-        layout=marked(document or prompts[1], "{document}", facts),
+        query_layout=behind(query or "", prompts[0], "{query}", facts),
+        layout=behind(document or "", prompts[1], "{document}", facts),
         expand_to=int(expansion["length"]) if expansion else 0,
         expand_with=expansion.get("token"),
         expansion_seen=bool(expansion.get("attend")),
         skip=tuple(read_skipped(facts, punctuation=bool(metadata.get("mask_punctuation", query is not None)))),
-        default_max_length=int(length.get("document_length") or words.get("document_length") or metadata.get("doc_maxlen") or 512),
+        longest=longest or None,
+        default_max_length=longest or colbert.FAMILY.default_max_length,
     )
 
 
@@ -101,7 +109,7 @@ def read_expansion(facts: Facts, metadata: dict[str, Any]) -> dict[str, Any]:
     if "query_expansion" in facts.length:
         return facts.length["query_expansion"] or {}
     words = facts.sentence
-    if facts.architecture == "HF_ColBERT" or metadata:
+    if facts.architecture == STANFORD or metadata:
         return {"length": metadata.get("query_maxlen") or COLBERT_QUERY_LENGTH, "attend": metadata.get("attend_to_mask_tokens")}
     if words.get("do_query_expansion") is False or not any(key in words for key in PYLATE_KEYS):
         return {}
@@ -127,8 +135,8 @@ def sentence_encoder(facts: Facts) -> Family | None:
     dot = similarity == "dot" and (facts.kinds[-1] != "Normalize" or bool(facts.sentence.get("truncate_dim")))
     return replace(
         bi_encoder.FAMILY,
-        layout=(Piece(f"{escaped(document)}{{document}}"),),
-        query_layout=(Piece(f"{escaped(query)}{{query}}"),),
+        layout=behind("", document, "{document}", facts),
+        query_layout=behind("", query, "{query}", facts),
         read=read_pooling(facts, query, document),
         head="dot" if dot else "cosine",
         activation="identity" if dot else "cosine",
@@ -166,12 +174,15 @@ def default_prompt(facts: Facts) -> str:
     return str((facts.sentence.get("prompts") or {}).get(facts.sentence.get("default_prompt_name")) or "")
 
 
-def marked(prefix: str, slot: str, facts: Facts) -> tuple[Piece, ...]:
-    """`slot` behind a marker: one token where the vocabulary has it as one, as it stands or without the space behind it, else text."""
-    for name in (prefix, prefix.strip()):
-        if name and name in facts.tokens:
-            return (Piece(token=name), Piece(slot))
-    return (Piece(f"{escaped(prefix)}{slot}"),)
+def behind(marker: str, prompt: str, slot: str, facts: Facts) -> tuple[Piece, ...]:
+    """`slot` behind a marker and a prompt. The marker is one token where the vocabulary has it as one, as it stands or without the space
+    behind it; special tokens in the prompt are themselves."""
+    whole = marker + prompt.removeprefix(marker)
+    name = next((name for name in (marker, marker.rstrip()) if name and name in facts.tokens), "")
+    special = [re.escape(token) for token in facts.special] if whole != name else []
+    parts = re.split(f"({'|'.join(special)})", whole[len(name) :]) if special else [whole[len(name) :]]
+    pieces = [Piece(token=part) if number % 2 else Piece(escaped(part)) for number, part in enumerate(parts[:-1]) if part]
+    return (*([Piece(token=name)] if name else []), *pieces, Piece(f"{escaped(parts[-1])}{slot}"))
 
 
 def read_skipped(facts: Facts, *, punctuation: bool) -> list[str]:

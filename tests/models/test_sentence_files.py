@@ -68,6 +68,7 @@ def add_dense(directory: Path) -> None:
 
 
 LONG = " ".join(SENTENCES * 8)
+MARKED = {"query": "[MASK] [SEP]q: ", "document": "d[MASK]"}
 
 
 @pytest.mark.parametrize(
@@ -76,12 +77,29 @@ LONG = " ".join(SENTENCES * 8)
         add_dense,
         say(truncate_dim=8),
         say(truncate_dim=8, similarity_fn_name="dot"),
+        lambda directory: edit_json(directory / "tokenizer_config.json", model_max_length=20),
+        say(prompts=MARKED),
     ],
-    ids=["dense", "truncate_dim", "truncate_dim of a dot product"],
+    ids=["dense", "truncate_dim", "truncate_dim of a dot product", "tokenizer's length", "special tokens in prompts"],
 )
 def test_embeddings(tmp_path: Path, edit: Edit) -> None:
     """Similarities are the library's."""
     agree(checkpoints.bi_encoder(tmp_path / "m"), edit, references.sentence_encoder)
+
+
+@pytest.mark.parametrize(
+    ("make", "edit"),
+    [
+        (checkpoints.modern_colbert, say()),
+        (checkpoints.modern_colbert, lambda directory: edit_json(directory / "sentence_bert_config.json", max_seq_length=100)),
+        (checkpoints.modern_colbert, say(prompts={"query": "search: ", "document": "[D] passage: "})),
+        (checkpoints.colbert, lambda directory: (directory / "artifact.metadata").unlink()),
+    ],
+    ids=["document_length", "before max_seq_length", "prompts behind markers", "no artifact.metadata"],
+)
+def test_late_interaction(tmp_path: Path, make: Callable[[Path], Path], edit: Edit) -> None:
+    """Long documents are cut where the library cuts them; prompts and markers are its own."""
+    agree(make(tmp_path / "m"), edit, references.late_interaction)
 
 
 def agree(directory: Path, edit: Edit, reference: Callable[..., references.Raw]) -> None:
