@@ -120,9 +120,9 @@ def read_facts(root: Path, name: str) -> Facts:
 
 
 def count_labels(facts: Facts) -> int:
-    """Numbers that the classification head gives; without a word about it in config.json transformers assumes 2."""
+    """Numbers that the classification head gives; num_labels wins over names, and without a word in config.json transformers assumes 2."""
     names = facts.config.get("id2label")
-    return len(names) if isinstance(names, dict) else int(facts.config.get("num_labels") or 2)
+    return int(facts.config.get("num_labels") or (len(names) if isinstance(names, dict) else 2))
 
 
 def _read_modules(root: Path) -> tuple[tuple[str, str], ...]:

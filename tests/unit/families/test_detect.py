@@ -146,6 +146,17 @@ def test_refusals(shelf: Shelf, tmp_path: Path, damage: Callable[[Path], object]
     assert "\n" not in str(caught.value)
 
 
+def test_num_labels_wins_over_names(shelf: Shelf, tmp_path: Path) -> None:
+    """As in transformers, where config.json holds both and they differ."""
+    directory = tmp_path / "model"
+    shutil.copytree(shelf.path("bert"), directory)
+    edit_json(directory / "config.json", num_labels=1, id2label={"0": "a", "1": "b"})
+    assert detect(directory, "m").family.name == "bert"
+    edit_json(directory / "config.json", num_labels=3, id2label={"0": "a"})
+    with pytest.raises(UnsupportedModel, match="3 labels"):
+        detect(directory, "m")
+
+
 def test_headless_classes(tmp_path: Path) -> None:
     """Real saved models without a ranking head are refused, also when config.json lies about their class."""
     for number, kind in enumerate((BertModel, BertForMaskedLM)):
