@@ -28,6 +28,9 @@ from batching.types import Int32s
 UNMATCHED = " special {number} "
 """New name of a special token among the pieces a word may be split into; words hold no spaces, so it can't be met."""
 
+UNNAMED = ({"cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}, {"cls": "<s>", "sep": "</s>", "mask": "<mask>"})
+"""Special tokens by role where the files name none, as transformers' classes for BERT and RoBERTa have them."""
+
 SPACE = "\u2581"
 """What SentencePiece's vocabularies write for a space."""
 
@@ -48,7 +51,7 @@ class Vocabulary:
     def _open(self, directory: Path, spec: dict[str, Any], template: str, tokens: Iterable[str]) -> None:
         spec["truncation"] = spec["padding"] = None
         self.path = directory / "tokenizer.json"
-        self.roles = read_roles(directory)
+        self.roles = read_roles(directory) or _unnamed_roles(spec)
         self.reserved = _reserved(spec, template, {*self.roles.values(), *tokens})
         self.model: dict[str, Any] = {key: value for key, value in spec["model"].items() if key not in ("vocab", "merges")}
         pieces = _pieces(spec)
@@ -173,6 +176,12 @@ def read_roles(directory: Path) -> dict[str, str]:
             if isinstance(value, str):
                 found[role] = value
     return found
+
+
+def _unnamed_roles(spec: dict[str, Any]) -> dict[str, str]:
+    """The roles of special tokens that the files do not name: those of the first kind that the tokenizer has all of."""
+    special = {token["content"] for token in spec.get("added_tokens", []) if token["special"]}
+    return next((roles for roles in UNNAMED if special >= {*roles.values()}), {})
 
 
 def _read_spec(directory: Path) -> dict[str, Any]:

@@ -267,6 +267,18 @@ def test_vocab_txt_alone(shelf: Shelf, tmp_path: Path) -> None:
     assert ours.sequences.ids.tolist() == shelf.encoder("bert").encode(checkpoints.QUERY, texts).sequences.ids.tolist()
 
 
+@pytest.mark.parametrize("name", ["bert", "xlm_roberta"])
+def test_special_tokens_that_no_file_names(shelf: Shelf, tmp_path: Path, name: str) -> None:
+    """Without tokenizer_config.json they are those of transformers' classes, which the tokenizer's own pair template confirms."""
+    directory = tmp_path / "model"
+    shutil.copytree(shelf.path(name), directory)
+    (directory / "tokenizer_config.json").unlink()
+    ours = Encoder(detect(directory, "m")).encode(checkpoints.QUERY, checkpoints.DOCUMENTS)
+    want = shelf.encoder(name).encode(checkpoints.QUERY, checkpoints.DOCUMENTS)
+    assert ours.sequences.ids.tolist() == want.sequences.ids.tolist()
+    assert ours.sequences.splits.tolist() == want.sequences.splits.tolist()
+
+
 def test_no_tokenizer(shelf: Shelf, tmp_path: Path) -> None:
     """A checkpoint without tokenizer.json is refused when its tokenizer is opened."""
     directory = tmp_path / "model"
