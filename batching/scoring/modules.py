@@ -92,6 +92,7 @@ def read_chain(card: ModelCard) -> nn.Module | None:
     """All modules behind the pooling, in order; None when there are none."""
     kinds = [kind for kind, _ in card.modules]
     behind = card.modules[kinds.index("Pooling") + 1 :] if "Pooling" in kinds else ()
+    behind = tuple((kind, folder) for kind, folder in behind if kind != "Dropout")  # which is for training
     unknown = [kind for kind, _ in behind if kind not in ("Dense", "LayerNorm", "Normalize")]
     if unknown:
         raise UnsupportedModel(f"{card.name}: its module {unknown[0]} is not supported; Dense, LayerNorm and Normalize are")

@@ -57,9 +57,11 @@ def say(**words: object) -> Edit:
 
 
 def add_dense(directory: Path) -> None:
-    """A Dense whose file names no activation, behind the unit vectors, which are compared by their dot product."""
+    """A Dropout and a Dense whose file names no activation, behind the unit vectors, which are compared by their dot product."""
     modules = json.loads((directory / "modules.json").read_text("utf-8"))
-    modules.append({"idx": 3, "name": "3", "path": "3_Dense", "type": "sentence_transformers.models.Dense"})
+    for number, kind in ((3, "Dense"), (4, "Dropout")):
+        modules.append({"idx": number, "name": str(number), "path": f"{number}_{kind}", "type": f"sentence_transformers.models.{kind}"})
+    edit_json(directory / "4_Dropout" / "config.json", dropout=0.5)
     (directory / "modules.json").write_text(json.dumps(modules), "utf-8")
     edit_json(directory / "3_Dense" / "config.json", in_features=32, out_features=8, bias=False)
     weight = 3 * torch.randn((8, 32), generator=torch.Generator().manual_seed(1))
