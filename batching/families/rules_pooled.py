@@ -19,6 +19,7 @@ from batching.families.slots import escaped
 POOLINGS: dict[str, Read] = {"cls": "first", "mean": "mean", "lasttoken": "last"}
 """sentence-transformers' pooling modes that are served, and the rows that they read."""
 BEHIND_POOLING = frozenset({"Dense", "LayerNorm", "Normalize", "Dropout"})
+LATE = frozenset({"Transformer", "Dense", "Dropout", "MultiVectorMask", "Normalize"})
 COLBERT_QUERY_LENGTH = 32
 STANFORD = "HF_ColBERT"
 METADATA = {"query_token_id": "[unused0]", "doc_token_id": "[unused1]", "mask_punctuation": True}
@@ -82,6 +83,7 @@ def late_interaction(facts: Facts) -> Family | None:
     known = facts.architecture in colbert.FAMILY.architectures or facts.sentence.get("model_type") == "MultiVectorEncoder"
     if not known and not metadata and not ("Dense" in kinds and "Pooling" not in kinds) and "colbert_dim" not in facts.config:
         return None
+    check_late(facts)
     check_messages(facts)
     check_code(facts)
     words, length = facts.sentence, facts.length
@@ -102,6 +104,21 @@ def late_interaction(facts: Facts) -> Family | None:
         longest=longest or None,
         default_max_length=longest or colbert.FAMILY.default_max_length,
     )
+
+
+def check_late(facts: Facts) -> None:
+    """Refuse what sentence-transformers' MultiVectorEncoder can be told to do with token vectors, and is not done here."""
+    mask, native = facts.module("MultiVectorMask"), facts.sentence.get("model_type") == "MultiVectorEncoder"
+    wrong = {
+        f"modules.json holds {', '.join(kind for kind in facts.kinds if kind not in LATE)}": not LATE.issuperset(facts.kinds),
+        "modules.json holds no Normalize": native and bool(facts.kinds) and "Normalize" not in facts.kinds,
+        "similarity_fn_name is meanmaxsim": facts.sentence.get("similarity_fn_name") == "meanmaxsim",
+        "skiplist_tasks is not document": mask.get("skiplist_tasks") not in (None, "document", ["document"]),
+        "keep_only_token_ids is set": bool(mask.get("keep_only_token_ids")),
+    }
+    bad = next((what for what, is_so in wrong.items() if is_so), None)
+    if bad is not None:
+        raise UnsupportedModel(f"{facts.root}: {bad}, which is not served; all tokens' unit vectors are compared, by maxsim")
 
 
 def read_expansion(facts: Facts, metadata: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, BertModel
@@ -212,6 +213,39 @@ def test_text_through_a_chat_template(tmp_path: Path, make: Callable[[Path], Pat
     text = {"method": "forward", "method_output_name": "last_hidden_state"}
     edit_json(directory / "sentence_bert_config.json", modality_config={"text": text, "message": text})
     with pytest.raises(UnsupportedModel, match="message in modality_config"):
+        detect(directory, "m")
+
+
+MASK = "1_MultiVectorMask"
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "reason"),
+    [
+        ("modules.json", ["HierarchicalTokenPooling", "Normalize"], "holds HierarchicalTokenPooling"),
+        ("modules.json", [], "no Normalize"),
+        ("config_sentence_transformers.json", {"similarity_fn_name": "meanmaxsim"}, "similarity_fn_name is meanmaxsim"),
+        (f"{MASK}/config.json", {"skiplist_tasks": ["query", "document"]}, "skiplist_tasks"),
+        (f"{MASK}/config.json", {"keep_only_token_ids": [7]}, "keep_only_token_ids"),
+    ],
+)
+def test_late_interaction_that_is_not_served(tmp_path: Path, file: str, changes: Any, reason: str) -> None:
+    """What else sentence-transformers' own files may ask for is refused by its name; without it they are served."""
+    directory = checkpoints.modern_colbert(tmp_path, model_type="MultiVectorEncoder")
+    modules = json.loads((directory / "modules.json").read_text())
+
+    def write(*kinds: str) -> None:
+        more = [{"type": f"sentence_transformers.{kind}", "path": MASK if kind == "MultiVectorMask" else ""} for kind in kinds]
+        (directory / "modules.json").write_text(json.dumps(modules + more))
+
+    edit_json(directory / MASK / "config.json", skiplist_words=[], skiplist_tasks=["document"])
+    write("MultiVectorMask", "Normalize")
+    assert detect(directory, "m").family.name == "colbert"
+    if file == "modules.json":
+        write(*changes)
+    else:
+        edit_json(directory / file, **changes)
+    with pytest.raises(UnsupportedModel, match=reason):
         detect(directory, "m")
 
 
