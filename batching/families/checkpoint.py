@@ -88,7 +88,7 @@ def read_weights(directory: Path) -> Weights:
 def weight_files(directory: Path) -> tuple[str, ...]:
     """The safetensors files that `from_pretrained` reads from `directory`: one for all, else those of the index.
 
-    Others may lie beside them (an older save's shards, an adapter, a training run's copy) and are not the model.
+    Others may lie beside them (an older save's shards, a training run's copy) and are not the model.
     """
     if (directory / WHOLE).is_file():
         return (WHOLE,)

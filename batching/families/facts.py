@@ -101,6 +101,9 @@ def read_facts(root: Path, name: str) -> Facts:
     transformer = next((folder for kind, folder in modules if kind == "Transformer"), "")
     folder = root / transformer
     config = read_json(folder / "config.json")
+    if (folder / "adapter_config.json").is_file():
+        # beside whole weights too: transformers puts it onto them where peft is installed, and ignores it where not
+        raise UnsupportedModel(f"{folder} holds an adapter (PEFT, adapter_config.json); merge it into its base model and save that alone")
     if not config:
         raise UnsupportedModel(_why_no_config(folder))
     weights = read_weights(folder)
@@ -143,6 +146,4 @@ def _why_no_config(folder: Path) -> str:
     """One line: what the directory holds instead of a checkpoint, and what to do."""
     if any(folder.glob("*.gguf")):
         return f"{folder} holds GGUF weights, which are not supported; use the original checkpoint with config.json and model.safetensors"
-    if (folder / "adapter_config.json").is_file():
-        return f"{folder} holds only an adapter (PEFT); merge it into its base model and save that"
     return f"{folder} has no config.json; it is not a checkpoint, or its download is incomplete"

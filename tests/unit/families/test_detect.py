@@ -96,6 +96,12 @@ def test_foreign_activation_is_not_run(tmp_path: Path) -> None:
         detect(directory, "m")
 
 
+def adapt(directory: Path, *without: str) -> None:
+    for name in without:
+        (directory / name).unlink()
+    edit_json(directory / "adapter_config.json", peft_type="LORA")
+
+
 def break_weights(directory: Path) -> None:
     path = directory / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
@@ -124,6 +130,8 @@ def shard_weights(directory: Path) -> None:
         (lambda path: (path / "model.safetensors").unlink(), "no weights"),
         (lambda path: rename_weights(path, "pytorch_model.bin"), "pickled weights"),
         (lambda path: rename_weights(path, "model.gguf"), "GGUF"),
+        (adapt, "holds an adapter"),
+        (lambda path: adapt(path, "config.json", "model.safetensors"), "holds an adapter"),
         (lambda path: rename_weights(path, "model.onnx"), "ONNX"),
         (break_weights, "download it again"),
         (point_weights, "LFS"),
