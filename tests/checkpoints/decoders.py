@@ -142,15 +142,16 @@ def jina_v3(directory: Path, *, seed: int = 0) -> Path:
 
 
 QWEN3_CHAT = (
+    '{%- set said = namespace(system="Given a web search query, retrieve relevant passages that answer the query", query="", document="") -%}'
+    "{%- for message in messages -%}"
+    '{%- if message.role == "system" -%}{%- set said.system = message.content -%}{%- endif -%}'
+    '{%- if message.role == "query" -%}{%- set said.query = message.content -%}{%- endif -%}'
+    '{%- if message.role == "document" -%}{%- set said.document = message.content -%}{%- endif -%}'
+    "{%- endfor -%}"
     "<|im_start|>system\nJudge whether the Document meets the requirements based on the Query and the Instruct provided. "
     'Note that the answer can only be "yes" or "no".<|im_end|>\n<|im_start|>user\n'
-    '{%- set found = namespace(query="", document="") -%}'
-    "{%- for message in messages -%}"
-    '{%- if message.role == "query" -%}{%- set found.query = message.content -%}{%- endif -%}'
-    '{%- if message.role == "document" -%}{%- set found.document = message.content -%}{%- endif -%}'
-    "{%- endfor -%}"
-    "<Instruct>: Given a web search query, retrieve relevant passages that answer the query\n"
-    "<Query>: {{ found.query }}\n<Document>: {{ found.document }}<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+    "<Instruct>: {{ said.system }}\n<Query>: {{ said.query }}\n<Document>: {{ said.document }}<|im_end|>\n<|im_start|>assistant\n"
+    r'{{ "<think>\n\n</think>\n\n" }}'
 )
 
 
