@@ -35,7 +35,7 @@ from service.transfer import PART, RemoteFile, described, fetch_file
 
 log = logging.getLogger("rerankd.download")
 
-WANTED = ("*.json", "*.txt", "*.model", "*.jinja", "*.safetensors")
+WANTED = ("*.json", "*.txt", "*.model", "*.jinja", "*.safetensors", "artifact.metadata")
 UNWANTED = ("onnx/*", "openvino/*", "coreml/*", "original/*", ".*")
 WEIGHTS = ".safetensors"
 PICKLES = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")

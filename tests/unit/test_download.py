@@ -37,6 +37,7 @@ class Hub:
             "pytorch_model.bin": b"pickle",
             "onnx/model.onnx": b"x",
             "README.md": b"hello",
+            "artifact.metadata": b"{}",
             "modeling_evil.py": b"raise SystemExit",
         }
         self.break_after: int | None = None
@@ -139,7 +140,7 @@ def test_only_what_is_served_is_fetched_and_it_is_whole(hub: tuple[Hub, str], tm
     fetched = {
         str(path.relative_to(tmp_path / "tiny")) for path in (tmp_path / "tiny").rglob("*") if path.is_file() and path.name != manifest.FILE
     }
-    assert fetched == {name for name in found.files if name.endswith((".json", ".txt", ".safetensors"))}
+    assert fetched == {name for name in found.files if name.endswith((".json", ".txt", ".safetensors", ".metadata"))}
     assert (tmp_path / "tiny" / WEIGHTS).read_bytes() == found.files[WEIGHTS]
     asked = " ".join(path for _, path, _ in found.requests)
     assert not any(name in asked for name in ("pytorch_model.bin", "modeling_evil.py", "onnx/"))
