@@ -78,7 +78,7 @@ def check_code(facts: Facts) -> None:
 
 def late_interaction(facts: Facts) -> Family | None:
     """A ColBERT: its class, its modules (no pooling), or the files that PyLate and Stanford's library leave."""
-    metadata = read_json(facts.root / "artifact.metadata")
+    metadata = read_metadata(facts)
     kinds = facts.kinds
     known = facts.architecture in colbert.FAMILY.architectures or facts.sentence.get("model_type") == "MultiVectorEncoder"
     if not known and not metadata and not ("Dense" in kinds and "Pooling" not in kinds) and "colbert_dim" not in facts.config:
@@ -87,8 +87,6 @@ def late_interaction(facts: Facts) -> Family | None:
     check_messages(facts)
     check_code(facts)
     words, length = facts.sentence, facts.length
-    if facts.architecture == STANFORD:
-        metadata = METADATA | {key: value for key, value in metadata.items() if value is not None}
     query, document = metadata.get("query_token_id", words.get("query_prefix")), metadata.get("doc_token_id", words.get("document_prefix"))
     prompts = read_prompts(facts)
     expansion = read_expansion(facts, metadata)
@@ -104,6 +102,14 @@ def late_interaction(facts: Facts) -> Family | None:
         longest=longest or None,
         default_max_length=longest or colbert.FAMILY.default_max_length,
     )
+
+
+def read_metadata(facts: Facts) -> dict[str, Any]:
+    """What Stanford's library left beside its checkpoint; {} for others, and where sentence-transformers has files of its own instead."""
+    if facts.modules and facts.sentence.get("model_type"):
+        return {}
+    found = {key: value for key, value in read_json(facts.root / "artifact.metadata").items() if value is not None}
+    return METADATA | found if facts.architecture == STANFORD else found
 
 
 def check_late(facts: Facts) -> None:
@@ -126,7 +132,7 @@ def read_expansion(facts: Facts, metadata: dict[str, Any]) -> dict[str, Any]:
     if "query_expansion" in facts.length:
         return facts.length["query_expansion"] or {}
     words = facts.sentence
-    if facts.architecture == STANFORD or metadata:
+    if metadata:
         return {"length": metadata.get("query_maxlen") or COLBERT_QUERY_LENGTH, "attend": metadata.get("attend_to_mask_tokens")}
     if words.get("do_query_expansion") is False or not any(key in words for key in PYLATE_KEYS):
         return {}

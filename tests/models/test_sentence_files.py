@@ -69,6 +69,13 @@ def add_dense(directory: Path) -> None:
     say(similarity_fn_name="dot")(directory)
 
 
+def add_metadata(directory: Path) -> None:
+    """What PyLate's files stand for in Stanford's, with other values."""
+    say(model_type="ColBERT")(directory)
+    edit_json(directory / "config.json", architectures=["HF_ColBERT"])
+    edit_json(directory / "artifact.metadata", query_token_id="[unused5]", query_maxlen=20, doc_maxlen=40, attend_to_mask_tokens=True)
+
+
 LONG = " ".join(SENTENCES * 8)
 MARKED = {"query": "[MASK] [SEP]q: ", "document": "d[MASK]"}
 
@@ -96,8 +103,9 @@ def test_embeddings(tmp_path: Path, edit: Edit) -> None:
         (checkpoints.modern_colbert, lambda directory: edit_json(directory / "sentence_bert_config.json", max_seq_length=100)),
         (checkpoints.modern_colbert, say(prompts={"query": "search: ", "document": "[D] passage: "})),
         (checkpoints.colbert, lambda directory: (directory / "artifact.metadata").unlink()),
+        (checkpoints.modern_colbert, add_metadata),
     ],
-    ids=["document_length", "before max_seq_length", "prompts behind markers", "no artifact.metadata"],
+    ids=["document_length", "before max_seq_length", "prompts behind markers", "no artifact.metadata", "stale artifact.metadata"],
 )
 def test_late_interaction(tmp_path: Path, make: Callable[[Path], Path], edit: Edit) -> None:
     """Long documents are cut where the library cuts them; prompts and markers are its own."""
