@@ -17,7 +17,7 @@ from pathlib import Path
 import msgspec
 
 from batching.awake import Watch
-from batching.lifeline import Lifeline
+from batching.lifeline import Lifeline, deaf_to_interrupts
 from batching.queue import FAULT, KILL, Queue
 from batching.restart import Action, ChildView, Policy, ended_from_outside, exit_words, next_action
 from batching.types import SHARED_WEIGHTS
@@ -153,7 +153,9 @@ class Pool:
         command = [sys.executable, "-m", "batching.worker", msgspec.json.encode(config).decode()]
         shared = {SHARED_WEIGHTS: str(self._directory / "weights")}
         try:
-            child.process = subprocess.Popen(command, env={**os.environ, **shared, **spec.environment}, pass_fds=(self._lifeline.reading,))
+            with deaf_to_interrupts():
+                environment = {**os.environ, **shared, **spec.environment}
+                child.process = subprocess.Popen(command, env=environment, pass_fds=(self._lifeline.reading,))
         except OSError as error:  # no descriptors, memory or processes are left, which may pass
             child.crashes, child.ended_at, child.refused = child.crashes + 1, now, False
             reason = f"worker {child.slot} can't be started: {error.strerror}"

@@ -16,7 +16,7 @@ from pathlib import Path
 from batching.arena import Arena
 from batching.awake import Watch
 from batching.bury import bury
-from batching.lifeline import Lifeline
+from batching.lifeline import Lifeline, deaf_to_interrupts
 from batching.pool import UNKILLABLE_S
 from batching.restart import Policy, backoff_s, ended_from_outside, exit_words
 from service.nursery import SUPPORTED, Child, Nursery
@@ -128,7 +128,8 @@ class HttpPool:
             return self._nursery.start(child.index)
         descriptors = (child.listener.fileno(), self._lifeline.reading)
         command = [*self._program, str(self._directory), str(child.index), *map(str, descriptors)]
-        return subprocess.Popen(command, pass_fds=descriptors)
+        with deaf_to_interrupts():
+            return subprocess.Popen(command, pass_fds=descriptors)
 
     def _bury(self, child: _Child, now: float) -> None:
         """The process has ended: nobody waits for its entries any more."""

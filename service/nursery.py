@@ -17,6 +17,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from batching.lifeline import deaf_to_interrupts
+
 MESSAGE_BYTES = 64
 PROGRAM = "service.http_nursery"
 PLACE = "0000"
@@ -60,7 +62,8 @@ class Nursery:
         # NumPy's threads are no use there, and a process with threads must not fork.
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
         try:
-            return _Brood(subprocess.Popen(command, pass_fds=descriptors, env=environment), ours)
+            with deaf_to_interrupts():
+                return _Brood(subprocess.Popen(command, pass_fds=descriptors, env=environment), ours)
         except OSError:
             ours.close()
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import signal
 import time
 from pathlib import Path
@@ -25,6 +26,12 @@ def texts(seed: int, count: int | None = None) -> list[str]:
     """Documents of 1 to 25 words."""
     dice = random.Random(seed)
     return [" ".join(dice.choices(WORDS, k=dice.randint(1, 25))) for _ in range(count or dice.randint(1, 12))]
+
+
+def blocked(process: psutil.Process) -> set[signal.Signals]:
+    """The signals that a process does not hear."""
+    mask = int(re.search(r"SigBlk:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text()).group(1), 16)
+    return {number for number in signal.Signals if mask >> (number - 1) & 1}
 
 
 class Load:
@@ -114,6 +121,8 @@ def test_a_killed_supervisor_takes_its_children_along() -> None:
     with Service(scorers(2), workers=2) as service:
         children = service.parent.children(recursive=True)
         assert len(children) == 5  # two workers, the nursery, two HTTP processes
+        assert all(signal.SIGINT in blocked(child) for child in children)  # from their first moment: Ctrl-C at a start makes no tracebacks
+        assert signal.SIGINT not in blocked(service.parent)
         service.process.kill()
         assert not living(children, 2.0)
         service.process.wait()
