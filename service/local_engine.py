@@ -7,7 +7,6 @@ import contextlib
 import os
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -68,7 +67,7 @@ async def local_engine(settings: Settings, card: ModelCard) -> AsyncIterator[Loc
     alone = msgspec.structs.replace(settings, replicas=1, device=settings.device[:1])
     specs = placement.specs(alone, card, placement.look(dict(os.environ)), 1)[:1]
     parent = runtime_dir.base(dict(os.environ), settings.runtime_dir)
-    with tempfile.TemporaryDirectory(prefix="rerankd-local-", dir=parent) as made, ThreadPoolExecutor(1) as threads:
+    with runtime_dir.passing(parent) as made, ThreadPoolExecutor(1) as threads:
         directory = Path(made) / "0"
         make_queue(
             directory, queue_shape(workers=1, owners=1, limit_tokens=settings.queue_tokens, max_request_scores=settings.max_documents)

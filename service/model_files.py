@@ -5,6 +5,7 @@ Weights are never read here; `batching.families.detect` says what a directory ho
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
 import shutil
@@ -56,13 +57,17 @@ def locate(name: str, path: str, settings: Settings) -> Path:
         return starter()
     if _is_path(name):
         return _directory(Path(name), f"{PREFIX}MODEL_NAME={name}")
-    if settings.model_cache_dir and (kept := _kept(name, Path(settings.model_cache_dir))):
-        return kept
-    from service import download  # the hub's client takes half a second to import
-    from service.commands.progress import progress
+    try:
+        if settings.model_cache_dir and (kept := _kept(name, Path(settings.model_cache_dir))):
+            return kept
+        from service import download  # the hub's client takes half a second to import
+        from service.commands.progress import progress
 
-    with progress() as tell:
-        return download.cached_or_fetched(name, settings.model_cache_dir, offline=settings.use_offline_mode, tell=tell)
+        with progress() as tell:
+            return download.cached_or_fetched(name, settings.model_cache_dir, offline=settings.use_offline_mode, tell=tell)
+    except PermissionError as error:
+        told = f"{error.filename} can't be looked at ({error.strerror})"
+        raise SettingError(f"{told}; set {PREFIX}MODEL_CACHE_DIR to a directory that this user may read and write") from error
 
 
 def starter() -> Path:
@@ -84,14 +89,20 @@ def copy_starter(directory: Path) -> Path:
 
 
 def _is_path(name: str) -> bool:
-    return name.startswith((".", "/", "~")) or Path(name).is_dir()
+    with contextlib.suppress(OSError):  # what can't be looked at is told of as a name
+        return name.startswith((".", "/", "~")) or Path(name).exists()
+    return False
 
 
 def _directory(path: Path, told: str) -> Path:
     path = path.expanduser()
-    if not path.is_dir():
-        raise SettingError(f"{told}: there is no such directory")
-    return path.resolve()
+    try:
+        if path.is_dir():
+            return path.resolve()
+        reason = "that is a file; it takes the directory of a model" if path.exists() else "there is no such directory"
+    except OSError as error:
+        reason = f"it can't be looked at ({error.strerror}); name a directory that this user may read"
+    raise SettingError(f"{told}: {reason}")
 
 
 def _kept(name: str, cache: Path) -> Path | None:

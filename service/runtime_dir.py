@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -21,8 +22,9 @@ def base(environ: dict[str, str], setting: str | None) -> Path:
     Raises SettingError where the setting names a file.
     """
     if setting:
-        if Path(setting).is_file():
-            raise SettingError(f"RERANKER_RUNTIME_DIR={setting!r} is a file; it takes a directory, which is made where there is none")
+        with contextlib.suppress(OSError):  # where we may not look, none can be made either, which is told then
+            if Path(setting).is_file():
+                raise SettingError(f"RERANKER_RUNTIME_DIR={setting!r} is a file; it takes a directory, which is made where there is none")
         return Path(setting)
     for name in ("RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"):
         directory = environ.get(name, "").partition(":")[0]
@@ -30,6 +32,20 @@ def base(environ: dict[str, str], setting: str | None) -> Path:
             return Path(directory)
     shared_memory = Path("/dev/shm")  # noqa: S108  a directory of our own, 0700, is made in it
     return shared_memory if os.access(shared_memory, os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
+
+
+def passing(parent: Path) -> tempfile.TemporaryDirectory[str]:
+    """A directory under `parent` for one command's queue, gone with it. Raises StartError, SettingError for a place where it can't be."""
+    try:
+        parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return tempfile.TemporaryDirectory(prefix="rerankd-local-", dir=parent)
+    except OSError as error:
+        raise _cannot_be_made(parent, error) from error
+
+
+def _cannot_be_made(path: Path, error: OSError) -> StartError:
+    kind = SettingError if error.errno in _LASTING else StartError
+    return kind(f"the runtime directory {path} can't be made ({error.strerror}); set RERANKER_RUNTIME_DIR")
 
 
 class RuntimeDir:
@@ -50,8 +66,7 @@ class RuntimeDir:
             self.path.chmod(0o700)
             self._lock = FileLock(self.path / "lock")
         except OSError as error:
-            kind = SettingError if error.errno in _LASTING else StartError
-            raise kind(f"the runtime directory {self.path} can't be made ({error.strerror}); set RERANKER_RUNTIME_DIR") from error
+            raise _cannot_be_made(self.path, error) from error
         if not self._lock.try_acquire():
             raise StartError(
                 f"another rerankd is running as instance {name!r} ({self.path} is locked); stop it, or choose another RERANKER_PORT, or, "

@@ -14,6 +14,7 @@ import msgspec
 
 from batching.errors import StartError
 from service import manifest
+from service.settings import PREFIX
 from service.transfer import PART
 
 SIGN = "config.json"
@@ -52,8 +53,12 @@ def place(name: str, cache: str | None) -> Path:
 
 
 def kept(cache: str | None) -> list[Kept]:
-    """Return every model that is here, by name, unfinished ones too."""
-    return sorted((*_ours(own_cache(cache)), *_hubs(_hub_cache(cache))), key=lambda one: (one.model, one.revision))
+    """Return every model that is here, by name, unfinished ones too. Raises StartError where this user may not look."""
+    try:
+        return sorted((*_ours(own_cache(cache)), *_hubs(_hub_cache(cache))), key=lambda one: (one.model, one.revision))
+    except PermissionError as error:
+        told = f"{error.filename} can't be looked at ({error.strerror})"
+        raise StartError(f"{told}; set {PREFIX}MODEL_CACHE_DIR to a directory that this user may read") from error
 
 
 def find(name: str, cache: str | None) -> Kept:

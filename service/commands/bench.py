@@ -57,9 +57,16 @@ class Written(click.Path):
     def convert(self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Read a path; one that can't be written is a usage error."""
         path = Path(os.fsdecode(super().convert(value, param, ctx)))
-        if not path.exists() and not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
+        if not _writable(path):
             self.fail(f"{str(path)!r} can't be written: {str(path.parent)!r} is no directory that we may write to", param, ctx)
         return path
+
+
+def _writable(path: Path) -> bool:
+    try:
+        return path.exists() or (path.parent.is_dir() and os.access(path.parent, os.W_OK))
+    except PermissionError:
+        return False
 
 
 @click.command("bench", context_settings=SERVE)

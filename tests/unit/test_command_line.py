@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from batching.errors import SettingError, StartError
 from ops.readme import README
-from service import model_files
+from service import model_files, runtime_dir, store
 from service.settings_load import load_settings
 from service.settings_table import markdown
 
@@ -30,6 +31,7 @@ def _run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str
         (["serve"], {"RERANKER_DTYPE": "int3"}, 2, "RERANKER_DTYPE='int3'"),
         (["serve", "--model", "./no-such-directory"], {}, 2, "no such directory"),
         (["serve", "--model", "starter", "--model-path", "nope"], {}, 2, "RERANKER_MODEL_PATH=nope: there is no such directory"),
+        (["serve", "--model", "LICENSE"], {}, 2, "RERANKER_MODEL_NAME=LICENSE: that is a file"),
         (["serve", "--model", "org/none", "--recipe", "bogus"], {}, 2, "RERANKER_RECIPE=bogus"),
         (["serve", "--model", "starter", "--device", "cpu", "--dtype", "float8"], {}, 2, "RERANKER_DTYPE=float8"),
         (["serve", "--model", "starter", "--port", "0", "--runtime-dir", "LICENSE"], {}, 2, "RERANKER_RUNTIME_DIR='LICENSE' is a file"),
@@ -88,6 +90,37 @@ def test_models_are_found_where_they_are(tmp_path: Path) -> None:
     assert model_files.locate("org/some-model", "", settings) == kept
     with pytest.raises(SettingError, match="no such directory"):
         model_files.locate("x", str(tmp_path / "none"), settings)
+
+
+@pytest.fixture
+def locked(tmp_path: Path) -> Iterator[Path]:
+    """A directory behind one that we may not look into, not even as root."""
+    inside = tmp_path / "locked" / "inside"
+    inside.mkdir(parents=True)
+    inside.parent.chmod(0)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    yield inside
+    if root:
+        os.seteuid(0)
+    inside.parent.chmod(0o700)
+
+
+def test_a_place_that_we_may_not_look_into_is_told(locked: Path) -> None:
+    """A service's own user often may not see what the operator sees: one line that names the setting and the reason."""
+    settings = load_settings({"RERANKER_MODEL_CACHE_DIR": str(locked)})
+    for name, path, told in (
+        ("x", str(locked), "RERANKER_MODEL_PATH="),
+        (str(locked), "", "RERANKER_MODEL_NAME="),
+        ("org/x", "", "RERANKER_MODEL_CACHE_DIR"),
+    ):
+        with pytest.raises(SettingError, match=rf"(?s)(?=.*{told}).*{locked}.* can't be looked at \(Permission denied\)"):
+            model_files.locate(name, path, settings)
+    with pytest.raises(StartError, match=rf"^{locked} can't be looked at \(Permission denied\); set RERANKER_MODEL_CACHE_DIR"):
+        store.kept(str(locked))
+    with pytest.raises(SettingError, match=rf"^the runtime directory {locked} can't be made \(Permission denied\)"):
+        runtime_dir.passing(runtime_dir.base({}, str(locked)))
 
 
 def test_a_place_that_the_starter_can_not_be_copied_to_is_told(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from batching.errors import SettingError, StartError
-from service.runtime_dir import RuntimeDir, base
+from service.runtime_dir import RuntimeDir, base, passing
 
 HOLD = """
 import pathlib, sys
@@ -97,6 +97,13 @@ def test_a_place_that_cannot_be_is_refused(tmp_path: Path) -> None:
         RuntimeDir(tmp_path / "file", "one")
     with pytest.raises(SettingError, match=r"^RERANKER_RUNTIME_DIR='.*/file' is a file"):
         base({}, str(tmp_path / "file"))
+
+
+def test_a_command_makes_its_place(tmp_path: Path) -> None:
+    """What RERANKER_RUNTIME_DIR names is made where there is none, as for a service; of the command's own nothing is left."""
+    with passing(tmp_path / "new" / "place") as made:
+        assert Path(made).parent == tmp_path / "new" / "place"
+    assert not list((tmp_path / "new" / "place").iterdir())
 
 
 def test_where_it_is_made(tmp_path: Path) -> None:
