@@ -17,11 +17,12 @@ from pathlib import Path
 import msgspec
 
 from batching.awake import Watch
+from batching.errors import SettingError, StartError
 from batching.lifeline import Lifeline, deaf_to_interrupts
 from batching.queue import FAULT, KILL, Queue
 from batching.restart import Action, ChildView, Policy, ended_from_outside, exit_words, next_action
 from batching.types import SHARED_WEIGHTS
-from batching.worker import EXIT_CANNOT_LOAD, STOP, WorkerConfig
+from batching.worker import EXIT_CANNOT_LOAD, EXIT_WRONG_SETTING, STOP, WorkerConfig
 from batching.worker_view import WorkerState, WorkerView
 
 logger = logging.getLogger("rerankd.pool")
@@ -51,8 +52,8 @@ class _Child:
         self.crashes = self.batches_before = 0
         self.was_ready = False
         self.killed_for, self.killed_at = "", 0.0
-        self.refused = False
-        """Whether its last process said itself that it can't be loaded."""
+        self.refused = self.wrong_setting = False
+        """Whether its last process said itself that it can't be loaded, and that a setting is why."""
 
     def view(self, worker: WorkerView, now: float, watched_s: float) -> ChildView:
         """`watched_s`: how long it has been looked at without a gap; silence before that says nothing."""
@@ -178,7 +179,8 @@ class Pool:
         self._set(child, "idle", 0)
         self._set(child, "forward_started", 0.0)
         self._set(child, "state", WorkerState.STARTING)
-        child.refused = code == EXIT_CANNOT_LOAD
+        child.wrong_setting = code == EXIT_WRONG_SETTING
+        child.refused = child.wrong_setting or code == EXIT_CANNOT_LOAD
         if child.refused:
             child.crashes = max(child.crashes, self._policy.max_crashes)
             return
@@ -189,11 +191,12 @@ class Pool:
     def _set(self, child: _Child, name: str, value: object) -> None:
         self.queue.board.slots[name][child.slot] = value
 
-    def failed(self) -> str | None:
-        """Why no worker of this pool will ever be ready, if that is so."""
+    def failed(self) -> StartError | None:
+        """Why no worker of this pool will ever be ready, if that is so; a SettingError where a setting is why."""
         workers = self.workers()
         hopeless = all(worker.state == "failed" and not child.was_ready for worker, child in zip(workers, self._children, strict=True))
-        return workers[0].reason if hopeless else None
+        kind = SettingError if self._children[0].wrong_setting else StartError
+        return kind(workers[0].reason) if hopeless else None
 
     def stop(self, limit_s: float) -> None:
         """Ask every worker to finish what it has leased; kill what has not after `limit_s`."""

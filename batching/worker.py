@@ -24,7 +24,7 @@ from batching import lifeline, logs, memory
 from batching.bell import Bell, Ringer
 from batching.budget import Budget
 from batching.device import Device, Work, reject
-from batching.errors import StartError
+from batching.errors import SettingError, StartError
 from batching.lease import Corrupt, Lease
 from batching.planner import Limits
 from batching.queue import Queue
@@ -51,6 +51,8 @@ STOP = signal.SIGUSR1
 not: HTTP processes that drain still need their scores."""
 EXIT_CANNOT_LOAD = 2
 """The exit code that says: starting me again will not help. The reason stands on the board."""
+EXIT_WRONG_SETTING = os.EX_CONFIG
+"""The same, where a setting is why."""
 NO_MEMORY = "not enough memory to load the model; free some, lower RERANKER_REPLICAS, set RERANKER_DTYPE=bfloat16, or take a smaller model"
 """At the first start that is final; at a later one somebody else may have taken the memory for a while."""
 
@@ -202,7 +204,7 @@ def load(factory: str, options: dict[str, object]) -> LoadedScorer:
 
 
 def main(argument: str) -> int:
-    """Load, warm up, serve. Exit codes: 0 stopped as told, 2 the model can't be loaded, 1 anything else."""
+    """Load, warm up, serve. Exit codes: 0 stopped as told, 2 the model can't be loaded, EX_CONFIG by its settings, 1 anything else."""
     config = msgspec.json.decode(argument, type=WorkerConfig)
     logs.set_up(config.name or f"worker-{config.slot}", level=config.log_level, as_json=config.log_json)
     if config.lifeline is not None:
@@ -228,7 +230,7 @@ def main(argument: str) -> int:
     except StartError as error:
         logger.error("%s", error)
         report.reason(str(error))
-        return EXIT_CANNOT_LOAD
+        return EXIT_WRONG_SETTING if isinstance(error, SettingError) else EXIT_CANNOT_LOAD
     except (MemoryError, OutOfMemory) as error:
         told = f"{NO_MEMORY} ({str(error).splitlines()[0] if str(error) else 'the system gives no more'})"
         logger.error("%s", told)

@@ -16,7 +16,6 @@ from pathlib import Path
 import msgspec
 
 from batching.client import QueueClient
-from batching.errors import StartError
 from batching.families.card import ModelCard
 from batching.families.encode import Encoder
 from batching.lifeline import Lifeline
@@ -105,8 +104,8 @@ async def _ready(pool: Pool, poller: asyncio.Task[None]) -> WorkerView:
         worker = pool.workers()[0]
         if worker.state == "ready":
             return worker
-        if reason := pool.failed():
-            raise StartError(reason)
+        if error := pool.failed():
+            raise error
         if poller.done():
             poller.result()
         await asyncio.sleep(POLL_S)

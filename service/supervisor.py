@@ -169,8 +169,8 @@ class Supervisor:
     def _poll(self) -> None:
         for pool in self._pools:
             pool.poll()
-        if not self._said_ready and (reason := self._failed()):
-            raise StartError(reason)
+        if not self._said_ready and (error := self._failed()):
+            raise error
         told = [] if self._said_ready else [in_words(pool.workers()) for pool in self._pools]
         warm = all(told)
         if warm or not self._callers_wait:
@@ -183,9 +183,10 @@ class Supervisor:
         if self._reporter.due(now):
             self._reporter.tick(self._standing(), now, ready=self._said_ready)
 
-    def _failed(self) -> str | None:
+    def _failed(self) -> StartError | None:
         """Why this start can't succeed, if that is so."""
-        return next(filter(None, [*(pool.failed() for pool in self._pools), self._http.failed()]), None)
+        reason = self._http.failed()
+        return next(filter(None, (pool.failed() for pool in self._pools)), None) or (StartError(reason) if reason else None)
 
     def _standing(self) -> Standing:
         models = [

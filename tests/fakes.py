@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from batching.errors import StartError
+from batching.errors import SettingError, StartError
 from batching.queue import Queue
 from batching.types import Collect, Float32s, OutOfMemory, Pack, Sequences
 from batching.worker import Worker, WorkerConfig
@@ -131,6 +131,11 @@ def make(options: dict[str, object]) -> FakeScorer:
 def refuse(options: dict[str, object]) -> FakeScorer:
     """A model that can't be loaded, and says so."""
     raise StartError("the weights are gone")
+
+
+def misset(options: dict[str, object]) -> FakeScorer:
+    """A model that can't be loaded with its settings, and says so."""
+    raise SettingError("that number format is not for this processor")
 
 
 def moody(options: dict[str, object]) -> FakeScorer:

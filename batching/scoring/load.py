@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from transformers import PreTrainedModel
 
-from batching.errors import SettingError, UnsupportedModel
+from batching.errors import SettingError, StartError, UnsupportedModel
 from batching.families.card import ModelCard
 from batching.scoring.attention import RUNS, choose_kernel
 from batching.scoring.bodies import Positions, check_rope, read_positions
@@ -99,20 +99,20 @@ def check_causality(card: ModelCard, base: PreTrainedModel) -> None:
 
 
 def open_device(name: str) -> torch.device:
-    """The torch device called `name`, if this machine has it; raises SettingError."""
+    """The torch device called `name`. Raises SettingError for what is no device, StartError for one that this machine lacks."""
     try:
         device = torch.device(name)
     except RuntimeError as error:
         raise SettingError(f"device {name!r} is not known; use cpu, cuda, cuda:N or mps") from error
     if device.type == "cuda":
         if reason := why_no_cuda():
-            raise SettingError(f"device {name!r} can't be used: {reason}")
+            raise StartError(f"device {name!r} can't be used: {reason}")
         count = torch.cuda.device_count()
         device = torch.device("cuda", device.index or 0)
         if (device.index or 0) >= count:
-            raise SettingError(f"device {name!r} is not there: this machine has {count} CUDA devices that torch can use")
+            raise StartError(f"device {name!r} is not there: this machine has {count} CUDA devices that torch can use")
     elif device.type == "mps" and not torch.backends.mps.is_available():
-        raise SettingError("device 'mps' is not there: torch sees no Apple GPU")
+        raise StartError("device 'mps' is not there: torch sees no Apple GPU")
     elif device.type not in ("cpu", "mps"):
         raise SettingError(f"device {name!r} is not supported; use cpu, cuda, cuda:N or mps")
     return device

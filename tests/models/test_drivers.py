@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from batching.board import SLOT
-from batching.errors import SettingError
+from batching.errors import StartError
 from batching.scoring.drivers import why_no_cuda
 from batching.scoring.load import open_device
 
@@ -53,5 +53,5 @@ def test_a_driver_that_starts_is_no_reason() -> None:
 @pytest.mark.skipif(torch.version.cuda is not None, reason="this torch is built with CUDA")
 def test_a_build_without_cuda() -> None:
     """A GPU asked of a CPU build."""
-    with pytest.raises(SettingError, match=r"'cuda:0' can't be used: torch .* is built without CUDA.*RERANKER_DEVICE=cpu"):
+    with pytest.raises(StartError, match=r"'cuda:0' can't be used: torch .* is built without CUDA.*RERANKER_DEVICE=cpu"):
         open_device("cuda:0")

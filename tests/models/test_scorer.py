@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batching.errors import SettingError
+from batching.errors import SettingError, StartError
 from batching.scoring import load
 from batching.scoring.kernels import VarlenKernel, torch_varlen
 from batching.scoring.lanes import HostLane, memory_errors
@@ -145,7 +145,7 @@ def test_number_types_and_devices() -> None:
     with pytest.raises(SettingError, match="not known"):
         open_device("tpu9")
     if not torch.cuda.is_available():
-        with pytest.raises(SettingError, match=r"RERANKER_DEVICE=cpu|0 CUDA devices"):
+        with pytest.raises(StartError, match=r"RERANKER_DEVICE=cpu|0 CUDA devices"):
             open_device("cuda:0")
 
 

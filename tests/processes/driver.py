@@ -8,7 +8,7 @@ import sys
 
 import msgspec
 
-from batching.errors import StartError
+from batching.errors import SettingError, StartError
 from batching.pool import WorkerSpec
 from service import logs, model_files
 from service.settings_load import load_settings
@@ -36,7 +36,7 @@ def main(argument: str) -> int:
         return Supervisor(settings, plans).run()
     except StartError as error:
         sys.stderr.write(f"rerankd: {error}\n")
-        return 1
+        return 2 if isinstance(error, SettingError) else 1
 
 
 def argument(settings: dict[str, str], *workers: list[tuple[str, dict[str, object]]]) -> str:

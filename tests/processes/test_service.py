@@ -359,11 +359,14 @@ def test_a_port_in_use_fails_the_start() -> None:
         assert first.is_ready()
 
 
-@pytest.mark.parametrize(("factory", "reason"), [("refuse", "the weights are gone"), ("burst", "exit code 1")])
-def test_a_model_that_cannot_load_fails_the_start(factory: str, reason: str) -> None:
-    """One line with the reason, an exit code that is not 0, no process and no file left."""
+@pytest.mark.parametrize(
+    ("factory", "reason", "code"),
+    [("refuse", "the weights are gone", 1), ("burst", "exit code 1", 1), ("misset", "not for this processor", 2)],
+)
+def test_a_model_that_cannot_load_fails_the_start(factory: str, reason: str, code: int) -> None:
+    """One line with the reason, an exit code that is not 0 (2 for a setting, which only a worker may see), no process and no file left."""
     with Service([(f"tests.fakes:{factory}", {})], wait=False) as service:
-        assert service.process.wait(20) == 1
+        assert service.process.wait(20) == code
         assert [line for line in service.log().splitlines() if line.startswith("rerankd: ") and reason in line]
         assert not service.left_behind()
 
