@@ -130,7 +130,10 @@ class Pool:
         elif action is Action.SPAWN and not self.stopping:
             self._spawn(child, now)
         elif action is Action.KILL and child.process and not child.killed_for:
-            child.killed_for, child.killed_at = f"no sign of life for {self._policy.forward_limit_s:g} s", now
+            loads = view.state == "starting"
+            policy = self._policy
+            reason = f"not loaded within {policy.load_limit_s:g} s" if loads else f"no sign of life for {policy.forward_limit_s:g} s"
+            child.killed_for, child.killed_at = reason, now
             logger.error("worker %d on %s is stuck: %s; killing it", child.slot, worker.device or "its device", child.killed_for)
             child.process.kill()
         elif action is Action.GIVE_UP:

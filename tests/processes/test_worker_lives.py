@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from batching import pool as pool_module
 from batching.cut import Cut
@@ -109,6 +110,16 @@ def test_a_worker_that_cannot_load_is_given_up(short_path: Path, factory: str, r
         assert engine.pool.pids() == pids == []
 
     run(Engine(short_path / "q", spec(factory), wait=False), test)
+
+
+def test_a_worker_that_does_not_load_in_time_is_told(short_path: Path) -> None:
+    """With the limit that it was over, which is not the one of a forward."""
+
+    async def test(engine: Engine) -> None:
+        await engine.until(lambda: engine.pool.failed() is not None)
+        assert engine.worker().reason == "worker 0 ended with SIGKILL (not loaded within 0.05 s)"
+
+    run(Engine(short_path / "q", spec(), policy=replace(QUICK, load_limit_s=0.05, max_crashes=1), wait=False), test)
 
 
 def test_a_worker_that_served_is_tried_again_for_ever(short_path: Path) -> None:
