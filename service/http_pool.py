@@ -162,7 +162,7 @@ class HttpPool:
             self.table.tell(child.index, reason)
         if child.crashes >= POLICY.max_crashes:
             self.table.looping(child.index, True)
-            log.error("HTTP process %d crashed %d times in a row; it is started again less often", child.index, child.crashes)
+            log.error("HTTP process %d is started again less often from now on: %s", child.index, self.table.view()[child.index].reason)
 
     def failed(self) -> str | None:
         """Why a process can't be started, if that is so."""

@@ -94,3 +94,4 @@ def test_a_model_without_its_tokenizer(tmp_path: Path) -> None:
         assert service.process.returncode == 1
         [line] = [line for line in service.log().splitlines() if line.startswith("rerankd: ")]
         assert "tokenizer.json" in line
+        assert "in a row" not in service.log()
