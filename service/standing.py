@@ -59,7 +59,7 @@ def line(now: Standing, pairs_per_s: float) -> str:
 def loading(now: Standing) -> str:
     """Return the line that is shown until the service is ready."""
     states = [worker.state for model in now.models for worker in model.workers]
-    return f"starting: {states.count('ready')} of {len(states)} workers warmed up"
+    return f"starting: {states.count('ready')} of {len(states)} workers warmed up, {now.http_ready} of {now.http_processes} HTTP processes"
 
 
 def short(number: float) -> str:

@@ -31,12 +31,14 @@ from service.images.gallery import shared_bytes
 from service.notify import Notifier
 from service.runtime_dir import RuntimeDir, base
 from service.settings import Settings
-from service.standing import ModelStanding, Reporter, Standing
+from service.standing import ModelStanding, Reporter, Standing, loading
 
 log = logging.getLogger("rerankd.supervisor")
 
 POLL_S = 0.05
 STOP_WORKERS_S = 10.0
+SLOW_START_S = 60.0
+"""A start that takes longer says in the log how far it is, as often as that: what hangs is given up much later."""
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -57,6 +59,7 @@ class Supervisor:
         self._notifier = Notifier(os.environ)
         self._reporter = Reporter(self._notifier)
         self._said_ready = False
+        self._tell_at = time.monotonic() + SLOW_START_S
         for number in SIGNALS:  # before anything is made that a signal would leave behind; `run` looks at them first of all
             signal.signal(number, lambda caught, _frame: self._signals.append(caught))
         raise_descriptor_limit()
@@ -180,6 +183,9 @@ class Supervisor:
             log.info("ready: %s (%s)", self.address, "; ".join(told))
             self._notifier.ready(f"ready at {self.address}", self.address)
         now = time.monotonic()
+        if not self._said_ready and now >= self._tell_at:
+            self._tell_at = now + SLOW_START_S
+            log.info("%s", loading(self._standing()))
         if self._reporter.due(now):
             self._reporter.tick(self._standing(), now, ready=self._said_ready)
 

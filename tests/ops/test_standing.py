@@ -59,7 +59,7 @@ def test_the_line_tells_load_and_trouble() -> None:
     """What `systemctl status` shows."""
     assert line(standing(GOOD, GOOD), 412.4) == "2 of 2 workers ready, 2 of 2 HTTP processes, 412 pairs/s, queue 3 % of 4.2M tokens"
     assert line(standing(worker(state="failed")), 0.0).startswith("UNHEALTHY: 0 of 1 workers ready")
-    assert loading(standing(GOOD, worker(state="starting"))) == "starting: 1 of 2 workers warmed up"
+    assert loading(standing(GOOD, worker(state="starting"))) == "starting: 1 of 2 workers warmed up, 2 of 2 HTTP processes"
 
 
 @pytest.mark.parametrize(

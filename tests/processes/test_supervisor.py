@@ -14,7 +14,8 @@ import pytest
 from batching.pool import WorkerSpec
 from service import model_files
 from service.settings_load import load_settings
-from service.supervisor import SIGNALS, ModelPlan, Supervisor
+from service.standing import Standing
+from service.supervisor import SIGNALS, SLOW_START_S, ModelPlan, Supervisor
 
 
 class Pools:
@@ -105,3 +106,19 @@ def test_a_worker_that_ends_while_it_is_told_as_ready(
         supervisor._poll()
     assert supervisor._said_ready
     assert "(1 workers on cpu, float32, fake, 512 tokens a batch)" in caplog.text
+
+
+def test_a_start_that_takes_long_says_how_far_it_is(
+    supervisor: Supervisor, pools: Pools, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Now and then, not at each look: what hangs can be seen long before it is given up."""
+    monkeypatch.setattr(supervisor._reporter, "due", lambda _: False)
+    monkeypatch.setattr(supervisor, "_standing", lambda: Standing(models=[], http_processes=2, http_ready=1, forward_limit_s=60.0))
+    pools.states = ["starting"] * 3
+    with caplog.at_level("INFO", "rerankd.supervisor"):
+        supervisor._poll()
+        assert not caplog.messages
+        supervisor._tell_at -= SLOW_START_S
+        supervisor._poll()
+        supervisor._poll()
+    assert caplog.messages == ["starting: 0 of 0 workers warmed up, 1 of 2 HTTP processes"]
