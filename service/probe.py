@@ -110,6 +110,8 @@ def _connection(where: str) -> http.client.HTTPConnection:
     if where.startswith(UNIX):
         return _Unix(where.removeprefix(UNIX))
     parts = urlsplit(where)
+    if parts.scheme not in ("http", "https"):  # HOST:PORT alone would be taken for a path on port 80 of this machine
+        raise ValueError(f"an address is http://HOST:PORT, https://HOST:PORT or {UNIX}PATH")
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(parts.hostname or "", parts.hostname or "127.0.0.1")  # noqa: S104  compared, not bound
     if parts.scheme == "https":
         context = ssl.create_default_context()
