@@ -6,6 +6,7 @@ that it is ready in sd_notify's datagrams, as it would tell systemd; a service t
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import select
@@ -25,6 +26,8 @@ from batching.errors import StartError
 ROTATE_BYTES = 32 << 20
 """A log longer than this is put aside at the next start."""
 LAST_LINES = 5
+END_S = 10.0
+"""For a start that is given up to clear away what it made."""
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +96,11 @@ class Daemon:
             begins = self._rotate()
             with tempfile.TemporaryDirectory(prefix="rerankd-") as private, _listen(Path(private)) as heard:
                 process = self._spawn(arguments, descriptor, {**environ, "NOTIFY_SOCKET": heard.getsockname()})
-                address = self._wait_ready(process, heard, limit_s, begins)
+                try:
+                    address = self._wait_ready(process, heard, limit_s, begins)
+                except BaseException:  # Ctrl-C too: without a state file nobody could stop it any more
+                    _end(process)
+                    raise
             found = Started(pid=process.pid, arguments=list(arguments), address=address, started_at=time.time())
             os.write(descriptor, msgspec.json.encode(found))
             return found
@@ -115,7 +122,6 @@ class Daemon:
                 raise StartError(f"the service ended with exit code {process.returncode}: {self._last_words(begins)}")
             if select.select([heard], [], [], 0.1)[0] and (address := _ready_address(heard.recv(4096))):
                 return address
-        process.terminate()
         raise StartError(f"not ready within {limit_s:g} s, stopped again; its log is {self.log_file} (--timeout gives it longer)")
 
     def _last_words(self, begins: int) -> str:
@@ -168,6 +174,16 @@ class Daemon:
                 return found[max(0, len(found) - lines) :]
         except FileNotFoundError:
             return []
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a service that serves nobody yet."""
+    process.terminate()
+    try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(END_S)
+    finally:
+        process.kill()
 
 
 def _lock(descriptor: int) -> bool:

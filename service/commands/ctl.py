@@ -13,6 +13,7 @@ import rich_click as click
 
 from batching.errors import StartError
 from service import probe
+from service.commands.options import Finite
 from service.daemon import Daemon, Started, state_directory
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -40,7 +41,7 @@ def _daemon(name: str, directory: Path | None) -> Daemon:
 
 @command.command("start", context_settings=SERVE)
 @_instance
-@click.option("--timeout", default=600.0, show_default=True, help="Seconds that the service gets to become ready.")
+@click.option("--timeout", default=600.0, show_default=True, type=Finite(0), help="Seconds that the service gets to become ready.")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def start(name: str, directory: Path | None, timeout: float, options: tuple[str, ...]) -> None:
     """Start a service with the OPTIONS of `rerankd serve`, and return once it is ready."""
@@ -49,7 +50,7 @@ def start(name: str, directory: Path | None, timeout: float, options: tuple[str,
 
 @command.command("stop")
 @_instance
-@click.option("--timeout", default=60.0, show_default=True, help="Seconds that requests in flight get; then the service is killed.")
+@click.option("--timeout", default=60.0, show_default=True, type=Finite(0), help="Seconds for requests in flight; then it is killed.")
 def stop(name: str, directory: Path | None, timeout: float) -> None:
     """Let the service finish what is in flight, and stop it."""
     daemon = _daemon(name, directory)
@@ -60,7 +61,7 @@ def stop(name: str, directory: Path | None, timeout: float) -> None:
 
 @command.command("restart", context_settings=SERVE)
 @_instance
-@click.option("--timeout", default=600.0, show_default=True, help="Seconds for stopping, and again for becoming ready.")
+@click.option("--timeout", default=600.0, show_default=True, type=Finite(0), help="Seconds for stopping, and again for becoming ready.")
 @click.argument("options", nargs=-1, type=click.UNPROCESSED)
 def restart(name: str, directory: Path | None, timeout: float, options: tuple[str, ...]) -> None:
     """Stop the service and start it again, with its own OPTIONS where none are given."""

@@ -75,6 +75,20 @@ def test_a_service_that_can_not_start_is_told_in_one_line(rerankd: Run) -> None:
     assert len(failed.stderr.splitlines()) == 1
     assert "99999999" in failed.stderr
     assert rerankd("ctl", "status").returncode == 1
+    assert rerankd("ctl", "start", "--timeout", "nan").returncode == 2
+
+
+def test_a_start_that_is_interrupted_leaves_nothing_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while it waits: a service without its state file could not be stopped by any command."""
+
+    def interrupted(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    daemon = Daemon(tmp_path, "default")
+    monkeypatch.setattr(daemon, "_wait_ready", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        daemon.start(["--model", "starter", "--port", "0"], 1.0, os.environ)
+    assert daemon.running() is None
 
 
 def test_a_directory_that_can_not_be_written_to_is_told(tmp_path: Path) -> None:
@@ -201,3 +215,4 @@ def test_nobody_there_is_not_ready(tmp_path: Path, port: int) -> None:
     """The reason names the address."""
     for where in (f"http://127.0.0.1:{port}", f"unix:{tmp_path}/none"):
         assert where in probe.trouble(where)
+    assert "an address is http://HOST:PORT" in probe.trouble(f"127.0.0.1:{port}")
