@@ -57,6 +57,17 @@ def test_the_runbook_knows_which_worker_is_tried_again(*, was_ready: bool, actio
     assert not re.search("not tried again by itself|give the worker up", text)
 
 
+def test_the_check_before_a_switch_is_of_what_will_run() -> None:
+    """The runbook's command reads the unit's settings, as its user, with its cache: without them it would load the default model."""
+    [command] = re.findall(r"systemd-run ((?:.*\\\n)*.*) /opt/rerankd-NEW/bin/rerankd check\n", (OPS / "RUNBOOK.md").read_text())
+    unit = (OPS / "systemd" / "rerankd.service").read_text().replace("%C", "/var/cache")
+    said = re.findall(r"-[pE] (\S+)", command)
+    assert {name.partition("=")[0] for name in said} == {
+        "EnvironmentFile", "DynamicUser", "User", "CacheDirectory", "HF_HOME", "RERANKER_MODEL_CACHE_DIR",
+    }  # fmt: skip
+    assert [one for one in said if one not in unit] == []
+
+
 def test_every_status_is_in_the_table() -> None:
     """What the service answers is in the README's table, but for 499: its caller has gone."""
     rows = re.findall(r"^\| (\d{3}) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
