@@ -56,7 +56,7 @@ def split(encoder: Encoder, request: RerankRequest, documents: Sequence[str], ma
         room = max_length - int(encode([""]).sequences.lengths[-1])
         if room < 1:
             raise InvalidRequest(f"query: leaves no room for documents within max_length {max_length}", "query")
-        _check_overlap(request, room)
+        _check_overlap(request, room, encoder.limited_by(max_length))
         # Where the query stands in a sequence that all share, windows do not repeat it.
         own, total = int(encode(["", ""]).sequences.lengths[-1]), 0
         tokens = encoder.vocabulary.tokenizer.encode_batch([documents[index] for index in long], add_special_tokens=False)
@@ -104,12 +104,12 @@ def _step(room: int, overlap: int | None) -> int:
     return max(1, room - (room // OVERLAP_SHARE if overlap is None else overlap))
 
 
-def _check_overlap(request: RerankRequest, room: int) -> None:
+def _check_overlap(request: RerankRequest, room: int, whose: str) -> None:
     overlap, most = request.chunk_overlap or 0, room // MOST_SHARE
     if overlap > most:
         field = request.sent_as("chunk_overlap")
         raise InvalidRequest(
-            f"{field}: {overlap} is over the limit of {most} tokens, half of the {room} left for a window ({PREFIX}MAX_LENGTH)",
+            f"{field}: {overlap} is over the limit of {most} tokens, half of the {room} left for a window ({whose})",
             field,
         )
 

@@ -166,7 +166,7 @@ class Encoder:
         room = limit - len(frame.head) - len(frame.tail)
         if room < 1 or (asked is not None and lead is not None and len(lead) > limit):
             raise InvalidRequest(
-                f"query and template fill max_length {limit} ({LIMIT_SETTING}) and leave no room for documents", field="query"
+                f"query and template fill max_length {limit} ({self.limited_by(limit)}) and leave no room for documents", field="query"
             )
         return Plan(frame, lead, head, query_tokens, room, seen)
 
@@ -196,6 +196,10 @@ class Encoder:
         sequences, truncated, sizes = lay_out(prompts)
         return Encoded(sequences, truncated | clipped, sizes, query_tokens)
 
+    def limited_by(self, limit: int) -> str:
+        """What a caller may be told to look at who needs more than `limit` tokens: over the model's own, no setting helps."""
+        return LIMIT_SETTING if limit < self.card.max_length else f"{self.card.name}'s own"
+
     def _most(self, limit: int) -> int:
         """Tokens that a query may have."""
         return min(int((limit - self._outside) * self.family.query_share), self.family.query_tokens or limit)
@@ -206,7 +210,8 @@ class Encoder:
         if len(ids) > most:
             count = len(ids) if complete else f"more than {most}"
             raise InvalidRequest(
-                f"query has {count} tokens, at most {most} of max_length {limit} ({LIMIT_SETTING}) are allowed; queries are never cut",
+                f"query has {count} tokens, at most {most} of max_length {limit} ({self.limited_by(limit)}) are allowed; "
+                "queries are never cut",
                 field="query",
             )
         return len(ids)

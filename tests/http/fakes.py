@@ -77,6 +77,9 @@ class FakeEncoder:
         self.calls: list[dict[str, object]] = []
         self.error: Exception | None = None
 
+    def limited_by(self, limit: int) -> str:
+        return f"who set {limit}"
+
     def encode(self, query: str, documents: Sequence[str], *, instruction: str | None = None, max_length: int | None = None,
                truncate: bool = True, side: str = "right", document_tokens: int | None = None) -> Encoded:  # fmt: skip
         self.calls.append(

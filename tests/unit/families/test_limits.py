@@ -120,6 +120,8 @@ def test_a_long_query_is_refused(shelf: Shelf, name: str) -> None:
     assert caught.value.field == "query"
     with pytest.raises(InvalidRequest, match=r"query has \d+ tokens"):
         encoder.encode(query[:400], ["a"], max_length=64)
+    with pytest.raises(InvalidRequest, match=rf"of max_length {encoder.card.max_length} \({encoder.card.name}'s own\) are allowed"):
+        encoder.encode(query, ["a"], max_length=1_000_000)  # no setting would help
     assert encoder.encode(query[:40], ["a " * 500], max_length=64).sequences.lengths.tolist() == [64]
 
 
