@@ -70,6 +70,14 @@ def lives(process: psutil.Process) -> bool:
         return False
 
 
+def command_of(process: psutil.Process) -> list[str]:
+    """Its command line; nothing of one that ended just now."""
+    try:
+        return process.cmdline()
+    except psutil.NoSuchProcess:
+        return []
+
+
 def living(processes: Sequence[psutil.Process], limit_s: float) -> list[psutil.Process]:
     """Those that still run `limit_s` seconds from now; an empty list as soon as none does."""
     until = time.monotonic() + limit_s
@@ -179,11 +187,11 @@ class Service:
 
     def _children(self, module: str) -> list[psutil.Process]:
         found = self.parent.children(recursive=True)
-        return [child for child in found if lives(child) and module in child.cmdline()]
+        return [child for child in found if lives(child) and module in command_of(child)]
 
     def http_processes(self) -> list[psutil.Process]:
         """In the order of their numbers, which stand last."""
-        return sorted(self._children("service.http_process"), key=lambda one: one.cmdline()[-1:])
+        return sorted(self._children("service.http_process"), key=lambda one: command_of(one)[-1:])
 
     def nursery(self) -> psutil.Process:
         return self._children("service.http_nursery")[0]
