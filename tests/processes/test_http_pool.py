@@ -264,8 +264,9 @@ def test_a_process_that_cannot_come_back_is_told(tmp_path: Path) -> None:
     async def main(service: Service) -> None:
         await asyncio.sleep(0.3)  # until the supervisor, too, calls the start done
         model.rename(aside)
+        first = service.http_processes()[0]  # not a child of the service's while it changes parents
         service.nursery().kill()  # which has the tokenizer open
-        service.http_processes()[0].kill()
+        first.kill()
         async with asyncio.timeout(15):
             while (found := await ready(service))[0] == 200:
                 await asyncio.sleep(0.1)
