@@ -41,7 +41,7 @@ def find_waiting(arenas: list[Arena]) -> Found | None:
     lines = [arenas[index].gather(rows) for index, rows in spans]
     table = (lines[0] if len(lines) == 1 else np.concatenate(lines)).view(ROW)[:, 0]
     return Found(
-        arenas=np.repeat([index for index, _ in spans], [len(rows) for _, rows in spans]),
+        arenas=np.concatenate([np.full(len(rows), index, np.intp) for index, rows in spans]),
         rows=spans[0][1] if len(spans) == 1 else np.concatenate([rows for _, rows in spans]),
         table=table,
         waiting=Waiting(

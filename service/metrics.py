@@ -12,6 +12,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from service import exposition, failures
 from service.dialects.errors import TEI_STATUSES
 from service.exposition import Family, Kind, Sample, labels
@@ -208,7 +210,7 @@ class _ModelSeries:
         numbers, timings, documents = self._numbers, result.timings, len(result.raw)
         numbers[self._pairs] += documents - len(result.errors)
         numbers[self._tokens] += result.pair_tokens
-        numbers[self._cuts] += result.truncated.sum()
+        numbers[self._cuts] += np.count_nonzero(result.truncated)
         numbers[self._repeats] += repeats
         numbers[self._failed] += len(result.errors)
         observed = (timings.total_s, timings.tokenize_s, timings.queue_s, timings.forward_s, documents)

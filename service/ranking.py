@@ -147,16 +147,19 @@ def _prepare(plan: Plan) -> Prepared:
         document_tokens=request.max_tokens_per_doc,
         **({} if images is None else {"images": images}),
     )
-    _check_tokens(encoded.sequences, np.arange(len(plan.documents)))
+    _check_tokens(encoded.sequences)
     return Prepared(replace(plan, images=None), encoded)  # their tiles lie in the sequences now
 
 
-def _check_tokens(sequences: Sequences, owner: NDArray[np.intp]) -> None:
-    """Raise InvalidRequest for text without a token, where the model has none of its own around it: there is nothing to score."""
-    if sequences.lengths.all():
+def _check_tokens(sequences: Sequences, owner: NDArray[np.intp] | None = None) -> None:
+    """Raise InvalidRequest for text without a token, where the model has none of its own around it: there is nothing to score.
+
+    `owner`: each sequence's document, where they are not one each.
+    """
+    if np.count_nonzero(sequences.lengths) == len(sequences.lengths):
         return
     place = int(sequences.lengths.argmin()) - int(sequences.shared)
-    field = "query" if place < 0 else f"documents[{owner[place]}]"
+    field = "query" if place < 0 else f"documents[{place if owner is None else owner[place]}]"
     raise InvalidRequest(f"{field}: is empty, and this model can't read an empty text", field)
 
 

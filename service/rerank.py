@@ -19,7 +19,7 @@ from batching.job import Scored
 from service import ranking
 from service.images.gallery import Gallery, Held
 from service.metrics import Metrics
-from service.models import Models
+from service.models import Model, Models
 from service.ranking import Plan, Prepared, Told
 from service.schemas import RerankRequest, RerankResult
 from service.score_cache import ScoreCache
@@ -111,8 +111,7 @@ class Reranker:
         for known in recalled:
             if cache is not None and known is not None:
                 cache.remember(known)
-        self._tell(whole, results, context)
-        self._metrics.cached(model, cache)
+        asyncio.get_running_loop().call_soon(self._tell, model, whole, results, context)  # when the answer is on its way
         return results
 
     async def _illustrate(self, plan: Plan, held: Held, deadline: float) -> Plan:
@@ -139,7 +138,9 @@ class Reranker:
         alone = self._under_way <= 1 or not self._several
         return (alone and estimate <= INLINE_TOKENS) or all(plan.is_met for plan in plans)
 
-    def _tell(self, plans: Sequence[Plan], results: Sequence[RerankResult], context: Context) -> None:
+    def _tell(self, model: Model, plans: Sequence[Plan], results: Sequence[RerankResult], context: Context) -> None:
+        """Count and log what was ranked."""
+        self._metrics.cached(model, self._caches.get(model.name))
         for plan, result in zip(plans, results, strict=True):
             self._metrics.answered(result, repeats=len(plan.request.documents) - len(plan.documents))
             if result.errors:

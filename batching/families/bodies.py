@@ -54,7 +54,7 @@ def tokenize_bodies(
     """
     found = _tokenize(vocabulary, documents, space, side, cache if side == "right" else None)
     truncated = np.fromiter((len(ids) > space.room or not complete for ids, complete in found), np.bool_, len(found))
-    if truncated.any():
+    if np.count_nonzero(truncated):
         if not truncate:
             raise _too_long(int(truncated.argmax()), found, space)
         before, after = vocabulary.arrays([space.before, space.after])
