@@ -56,28 +56,30 @@ class KeyRing:
         """Return the key that was shown, None where none is asked for. Raises Unauthorized."""
         if not self.closed:
             return None
-        shown = shown_key(headers)
-        if shown is None:
+        shown = [hashlib.sha256(text.encode("latin-1", "replace")).digest() for text in shown_keys(headers)]
+        if not shown:
             raise Unauthorized("no API key was given: send Authorization: Bearer KEY")
-        digest = hashlib.sha256(shown.encode("latin-1", "replace")).digest()
         found = None
-        for key in self._keys:  # all of them, so that the time taken tells nothing
-            if hmac.compare_digest(key.digest, digest):
-                found = key
+        for digest in reversed(shown):
+            for key in self._keys:  # all of them, so that the time taken tells nothing
+                if hmac.compare_digest(key.digest, digest):
+                    found = key
         if found is None:
             raise Unauthorized("the API key is unknown")
         return found
 
 
-def shown_key(headers: Mapping[str, str]) -> str | None:
-    """Return the key in `Authorization: Bearer k`, `Authorization: k`, `Api-Key: k` or `X-Api-Key: k`, None without one."""
+def shown_keys(headers: Mapping[str, str]) -> list[str]:
+    """Return the keys in `Authorization: Bearer k`, `Authorization: k`, `Api-Key: k` and `X-Api-Key: k`.
+
+    One may be for somebody else, as a proxy's that asks for a name and a password.
+    """
     value = headers.get("authorization", "").strip() + " "  # a client without a key sends the scheme alone
     for scheme in _SCHEMES:
         if value[: len(scheme)].lower() == scheme:
             value = value[len(scheme) :]
             break
-    value = value.strip()
-    return value or headers.get("api-key", "").strip() or headers.get("x-api-key", "").strip() or None
+    return [key for text in (value, headers.get("api-key", ""), headers.get("x-api-key", "")) if (key := text.strip())]
 
 
 def read_keys(path: Path) -> tuple[Key, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from batching.errors import SettingError
-from service.auth import read_keys, shown_key
+from service.auth import read_keys, shown_keys
 from service.settings_parse import hash_key
 from tests.http.conftest import Client, Start
 
@@ -33,6 +33,7 @@ def test_every_way_to_show_a_key(start: Start) -> None:
             {"Authorization": key},
             {"Api_Key": key},
             {"X_Api_Key": key},
+            {"Authorization": "Basic dXNlcjpwYXNz", "X_Api_Key": key},
         ):
             assert _status(client, **headers) == 200, headers
 
@@ -192,5 +193,5 @@ def test_a_compressed_answer_to_a_browser_varies_by_both(start: Start) -> None:
 @pytest.mark.parametrize("empty", ["Bearer ", "Bearer", "token", "  "])
 def test_a_scheme_without_a_key_is_none(empty: str) -> None:
     """A client that is given no key sends the scheme alone, and its key may stand in the header of another proxy."""
-    assert shown_key({"authorization": empty}) is None
-    assert shown_key({"authorization": empty, "x-api-key": "k"}) == "k"
+    assert shown_keys({"authorization": empty}) == []
+    assert shown_keys({"authorization": empty, "x-api-key": "k"}) == ["k"]
