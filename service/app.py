@@ -13,9 +13,8 @@ from litestar import Litestar, Request, Response
 from litestar.config.cors import CORSConfig
 
 from batching.cores import usable_cores
-from service import routes, routes_docs, routes_health, routes_info, tracing
+from service import bodies, routes, routes_docs, routes_health, routes_info, tracing
 from service.auth import KeyRing
-from service.bodies import Bodies
 from service.dialects import table
 from service.direct import Direct
 from service.exchange import Exchange, Outermost
@@ -69,8 +68,8 @@ def make_state(settings: Settings, served: Sequence[Served], process_index: int,
     count = thread_count(cores, settings.workers)
     threads = ThreadPoolExecutor(count, thread_name_prefix="tokenize")
     reranker = Reranker(settings, models, metrics, threads, several=count > 1, spread=spread_width(cores))
-    bodies = Bodies(settings.max_body_bytes)
-    return State(settings, models, metrics, keys, rates, bodies, reranker, threads, tracing.open_tracing(settings, models, process_index))
+    held = bodies.bound(settings.max_body_bytes)
+    return State(settings, models, metrics, keys, rates, held, reranker, threads, tracing.open_tracing(settings, models, process_index))
 
 
 def thread_count(cores: int, processes: int) -> int:

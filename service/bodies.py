@@ -3,58 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 
 from litestar.types import Receive
 
-from batching.errors import Cancelled, InvalidRequest, Overloaded, TooLarge, TooSlow
+from batching.errors import Cancelled, InvalidRequest, TooLarge, TooSlow
+from service.held import Bound, Held
 from service.settings import PREFIX
 from service.sweep import sweep
 
 MOST_BODIES, LEAST_BYTES = 8, 64 * 1024 * 1024
 """One HTTP process holds so many bodies of the largest size, or so many bytes where that is more."""
-RETRY_AFTER_S = 1.0
 
 
-class Bodies:
-    """What one HTTP process holds of bodies, from their first byte to their answer.
+def bound(largest: int) -> Bound:
+    """What one HTTP process holds of bodies, the largest of `largest` bytes, from their first byte to their answer.
 
     Admission counts tokens; slow senders have none yet, and of documents that are cut it counts a part only.
     """
-
-    def __init__(self, largest: int) -> None:
-        self._most, self.held_bytes = max(LEAST_BYTES, MOST_BODIES * largest), 0
-
-    @contextlib.contextmanager
-    def hold(self) -> Iterator[Held]:
-        """What a call's body is counted in, for as long as it lasts."""
-        held = Held(self)
-        try:
-            yield held
-        finally:
-            self.held_bytes -= held.bytes
-
-    def take(self, size: int) -> None:
-        """Count `size` bytes more. Raises Overloaded when they are not free now."""
-        if self.held_bytes + size > self._most:
-            raise Overloaded(
-                f"bodies under way take all of the {self._most:,} bytes that there are for them, see {PREFIX}MAX_BODY_BYTES", RETRY_AFTER_S
-            )
-        self.held_bytes += size
-
-
-class Held:
-    """The body of one call."""
-
-    def __init__(self, bodies: Bodies) -> None:
-        self._bodies, self.bytes = bodies, 0
-
-    def take(self, size: int) -> None:
-        """Count `size` bytes more. Raises Overloaded."""
-        self._bodies.take(size)
-        self.bytes += size
+    most = max(LEAST_BYTES, MOST_BODIES * largest)
+    full = f"bodies under way take all of the {most:,} bytes that there are for them, see {PREFIX}MAX_BODY_BYTES"
+    return Bound(most, full=full, too_large=lambda: _too_large(largest))
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], limit: int, left_s: float, held: Held) -> bytes:

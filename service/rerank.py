@@ -17,7 +17,8 @@ import msgspec
 from batching.families.spread import Spread
 from batching.job import Scored
 from service import ranking
-from service.images.gallery import Gallery, Held
+from service.held import Held
+from service.images.gallery import Gallery
 from service.metrics import Metrics
 from service.models import Model, Models
 from service.ranking import Plan, Prepared, Told
@@ -76,7 +77,7 @@ class Reranker:
         self._under_way += 1
         try:
             if any(request.images for request in requests):
-                with self._gallery.hold() as held:
+                with self._gallery.held.hold() as held:
                     return await self._rank(requests, context, held)
             return await self._rank(requests, context)
         finally:

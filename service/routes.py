@@ -14,12 +14,13 @@ from litestar.exceptions import ClientException
 from litestar.types import Receive
 
 from batching.errors import InvalidRequest
-from service.bodies import HangUp, Held, read_body
+from service.bodies import HangUp, read_body
 from service.dialects import table
 from service.dialects.nouns import Call
 from service.dialects.paths import ROUTES
 from service.direct import Handler
 from service.exchange import Exchange
+from service.held import Held
 from service.packing import Answer, packed
 from service.rerank import Context
 from service.state import State

@@ -11,8 +11,8 @@ from litestar import Litestar
 from batching.errors import StartError
 from service import health
 from service.auth import KeyRing
-from service.bodies import Bodies
 from service.health import Verdict
+from service.held import Bound
 from service.metrics import Metrics
 from service.metrics_processes import ProcessCollector
 from service.models import Models
@@ -34,7 +34,7 @@ class State:
     metrics: Metrics
     keys: KeyRing
     rates: RateLimits
-    bodies: Bodies
+    bodies: Bound
     reranker: Reranker
     threads: Executor
     tracing: Tracing | None = None

@@ -6,19 +6,18 @@ What is held counts from before an image is decoded until its request is answere
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import importlib.util
-import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 
 from batching.cores import usable_cores
-from batching.errors import Expired, Overloaded, TooLarge
+from batching.errors import Expired, TooLarge
 from batching.families.base import Pictures
 from batching.families.card import ModelCard
 from batching.tiles import Pixels
+from service.held import Bound, Held
 from service.images.addresses import NotAllowed, Rules
 from service.images.sources import embedded, is_url, refused, too_many_bytes
 from service.schemas import Picture
@@ -27,7 +26,6 @@ from service.settings import PREFIX, Settings
 MOST_THREADS = 4
 FETCHES = 16
 """Images of one process that are fetched at once; their files are in memory beside the tiles."""
-RETRY_AFTER_S = 1.0
 SHARED_BYTES = 256 * 1024 * 1024
 """Of shared memory for one HTTP process's tiles with one model; more of them wait in the process itself."""
 
@@ -42,54 +40,26 @@ def shared_bytes(settings: Settings, card: ModelCard) -> int:
     return min(SHARED_BYTES, settings.image_queue_bytes) if card.family.pictures else 0
 
 
-class Held:
-    """The tiles of one call. Safe to use from threads."""
-
-    def __init__(self, gallery: Gallery) -> None:
-        self._gallery, self.bytes, self._over = gallery, 0, False
-
-    def take(self, size: int) -> None:
-        """Count `size` bytes more. Raises TooLarge when one call may never hold so many, Overloaded when they are not free now."""
-        most = self._gallery.most_bytes
-        with self._gallery.lock:
-            if self._over:  # the call has ended; a thread that is still at its image finds out here
-                raise Overloaded("the call has ended")
-            if self.bytes + size > most:
-                raise TooLarge(f"the request's images become more than {most:,} bytes of tiles ({PREFIX}IMAGE_QUEUE_BYTES)", "documents")
-            if self._gallery.bytes + size > most:
-                raise Overloaded(f"images take all of {most:,} bytes now ({PREFIX}IMAGE_QUEUE_BYTES)", RETRY_AFTER_S)
-            self._gallery.bytes += size
-            self.bytes += size
-
-    def release(self) -> None:
-        """Give all of it back."""
-        with self._gallery.lock:
-            self._gallery.bytes -= self.bytes
-            self.bytes, self._over = 0, True
-
-
 class Gallery:
     """One HTTP process's images."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._rules = Rules.of(settings.image_hosts, settings.image_networks)
-        self.most_bytes, self.bytes, self.lock = settings.image_queue_bytes, 0, threading.Lock()
+        most = settings.image_queue_bytes
+        self.held = Bound(
+            most,
+            full=f"images take all of {most:,} bytes now ({PREFIX}IMAGE_QUEUE_BYTES)",
+            too_large=lambda: TooLarge(
+                f"the request's images become more than {most:,} bytes of tiles ({PREFIX}IMAGE_QUEUE_BYTES)", "documents"
+            ),
+        )
         self._fetches = asyncio.Semaphore(FETCHES)
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:
         count = max(1, min(MOST_THREADS, usable_cores() // self._settings.workers))
         return ThreadPoolExecutor(count, thread_name_prefix="images")
-
-    @contextlib.contextmanager
-    def hold(self) -> Iterator[Held]:
-        """What a call's images are counted in, for as long as it lasts."""
-        held = Held(self)
-        try:
-            yield held
-        finally:
-            held.release()
 
     async def tiles(self, wanted: Mapping[int, Picture], pictures: Pictures, held: Held, deadline: float) -> dict[int, Pixels]:
         """The tiles of every picture. `deadline` in monotonic seconds.

@@ -29,7 +29,7 @@ class Live:
     def until_held(self, size: int) -> None:
         """Wait until the server holds so many bytes of bodies; it will within ten seconds."""
         until = time.monotonic() + 10
-        while (held := self.app.state.rerankd.bodies.held_bytes) != size:
+        while (held := self.app.state.rerankd.bodies.bytes) != size:
             assert time.monotonic() < until, held
             time.sleep(0.01)
 

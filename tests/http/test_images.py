@@ -159,7 +159,7 @@ def test_a_bad_image_names_its_document_and_the_limit(start: Start, model: Seein
 
 
 def gallery(client: Client) -> Any:
-    return client.app.state.rerankd.reranker._gallery
+    return client.app.state.rerankd.reranker._gallery.held
 
 
 @pytest.mark.parametrize("document", [{"image": base64_of(ONE)}, {"text": "has text", "image": base64_of(ONE)}])
