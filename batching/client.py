@@ -22,7 +22,7 @@ from batching.cut import Cut, cut
 from batching.errors import Expired, Unavailable
 from batching.job import Job, Scored
 from batching.owner import Ended, Owner, Stamp
-from batching.planner import MOST_PRIORITY
+from batching.planner import MOST_PRIORITY, PRIORITY_WEIGHT
 from batching.queue_files import owner_bell, worker_bell
 from batching.states import LEASED, WAITING
 from batching.types import Sequences
@@ -37,8 +37,6 @@ MIN_ENTRY_TOKENS = 256
 """Smaller entries would cost more in bookkeeping than they gain; also the size before any worker is ready to say its budget."""
 RING_AFTER = 8
 """Entries put in one turn of the event loop after which a worker is rung at once."""
-PRIORITY_WEIGHT = 1.0
-"""How much more each step of priority makes later entries cost in virtual time."""
 
 
 class Place:

@@ -53,6 +53,8 @@ class Plan:
     virtual_time: float
 
 
+PRIORITY_WEIGHT = 1.0
+"""How much more each step of priority makes an entry cost in virtual time."""
 MOST_PRIORITY = 1000
 """A larger number weighs no more: floating point could not tell requests apart so far ahead in virtual time."""
 FILL_LOOK = 64
@@ -83,7 +85,7 @@ def _in_turn(live: Rows, waiting: Waiting) -> Rows:
     priority = waiting.priority[live]
     tag = waiting.start_tag[live]
     if priority.any():
-        tag = tag + waiting.cost[live] * np.minimum(priority, MOST_PRIORITY).astype(np.float64)
+        tag = tag + waiting.cost[live] * (PRIORITY_WEIGHT * np.minimum(priority, MOST_PRIORITY))
     return live[np.lexsort((live, priority, tag))]
 
 
