@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ LENGTH_KINDS = ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-rob
 """What sentence-transformers' first releases called sentence_KIND_config.json after, in the order in which it looks for them."""
 
 
-class Facts(msgspec.Struct, frozen=True, kw_only=True):
+class Facts(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """A checkpoint's files, read.
 
     `root` is its directory, `transformer` the folder of the base model below it. `config`, `sentence`
@@ -69,10 +70,15 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
         path = self.folder / "chat_template.jinja"
         return path.read_text("utf-8") if path.is_file() else str(self.tokenizer.get("chat_template") or "")
 
+    @cached_property
+    def _tokenizer_json(self) -> dict[str, Any]:
+        """Megabytes, read once; {} where there is none."""
+        return read_json(self.folder / "tokenizer.json")
+
     @property
     def tokens(self) -> dict[str, int]:
         """All tokens of tokenizer.json with their ids."""
-        spec = read_json(self.folder / "tokenizer.json")
+        spec = self._tokenizer_json
         vocab = spec.get("model", {}).get("vocab", {})
         pieces = vocab if isinstance(vocab, dict) else {piece: number for number, (piece, _) in enumerate(vocab)}
         return pieces | {token["content"]: token["id"] for token in spec.get("added_tokens", [])}
@@ -80,7 +86,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def special(self) -> list[str]:
         """Special tokens of tokenizer.json, the longest first."""
-        added = read_json(self.folder / "tokenizer.json").get("added_tokens", [])
+        added = self._tokenizer_json.get("added_tokens", [])
         return sorted((token["content"] for token in added if token["special"] and token["content"]), key=len, reverse=True)
 
     def module(self, kind: str) -> dict[str, Any]:
