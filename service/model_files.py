@@ -66,8 +66,9 @@ def locate(name: str, path: str, settings: Settings) -> Path:
         with progress() as tell:
             return download.cached_or_fetched(name, settings.model_cache_dir, offline=settings.use_offline_mode, tell=tell)
     except PermissionError as error:
-        told = f"{error.filename} can't be looked at ({error.strerror})"
-        raise SettingError(f"{told}; set {PREFIX}MODEL_CACHE_DIR to a directory that this user may read and write") from error
+        from service import store  # a tenth of a second
+
+        raise SettingError(store.closed(error, "read and write")) from error
 
 
 def starter() -> Path:

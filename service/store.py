@@ -57,8 +57,12 @@ def kept(cache: str | None) -> list[Kept]:
     try:
         return sorted((*_ours(own_cache(cache)), *_hubs(_hub_cache(cache))), key=lambda one: (one.model, one.revision))
     except PermissionError as error:
-        told = f"{error.filename} can't be looked at ({error.strerror})"
-        raise StartError(f"{told}; set {PREFIX}MODEL_CACHE_DIR to a directory that this user may read") from error
+        raise StartError(closed(error, "read")) from error
+
+
+def closed(error: PermissionError, use: str) -> str:
+    """Return what is said of a cache into which this user may not look, and must `use`."""
+    return f"{error.filename} can't be looked at ({error.strerror}); set {PREFIX}MODEL_CACHE_DIR to a directory that this user may {use}"
 
 
 def find(name: str, cache: str | None) -> Kept:
